@@ -1,0 +1,33 @@
+# Each target makes the environment first. PYTHON picks the interpreter.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: env quickstart quickstart-full test test-slow lint clean
+
+env: $(VENV)/installed
+
+$(VENV)/installed: setup.cfg pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  -c constraints.txt -e ".[dev,tracks]"
+	touch $@
+
+quickstart: env
+	$(BIN)/trajvit quickstart
+
+quickstart-full: env
+	$(BIN)/trajvit quickstart --full
+
+test: env
+	JAX_PLATFORMS=cpu $(BIN)/python -m pytest
+
+test-slow: env
+	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -m slow
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean:
+	rm -rf $(VENV) runs *.egg-info

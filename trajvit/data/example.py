@@ -1,0 +1,94 @@
+"""What a source yields: one clip with its captions, on the host, in NumPy."""
+
+import dataclasses
+from typing import Protocol
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipSpec:
+  """How every clip of a run looks, whatever source it comes from.
+
+  Attributes:
+    frames: T, frames a clip.
+    size: H = W, pixels.
+    track_grid: h = w of the track label map; divides `size`.
+    max_tracks: M; a clip with more keeps its largest M, the rest are counted.
+    sampler: how frames are chosen from a video, see `data.sampling`.
+    augment: what training does to a clip, see `data.transforms`.
+  """
+
+  frames: int
+  size: int
+  track_grid: int
+  max_tracks: int
+  sampler: str = "middle"
+  augment: str = "none"
+
+  def __post_init__(self):
+    if self.track_grid < 1 or self.size % self.track_grid:
+      raise ValueError(
+        f"track_grid must divide size {self.size}, got {self.track_grid}"
+      )
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+  """One clip.
+
+  Attributes:
+    frames: [T, H, W, 3] uint8 RGB.
+    times: [T] float32, seconds from the start of the video.
+    tracks: [T, h, w] int32 in [0, M) or -1, or None.
+    captions: one or more captions; empty where there are none.
+    clip_id: clips with equal ids match each other's captions.
+    label: class, -1 = unknown.
+    name: what a message calls this clip: its path, or source and index.
+    dropped_tracks: how many tracks did not fit into M.
+  """
+
+  frames: np.ndarray
+  times: np.ndarray
+  tracks: np.ndarray | None
+  captions: tuple[str, ...]
+  clip_id: int
+  label: int
+  name: str
+  dropped_tracks: int = 0
+
+
+class BrokenClip(Exception):
+  """A clip that cannot be read; the loader counts and replaces it."""
+
+  def __init__(self, name: str, reason: str):
+    """`name` is the file at fault, `reason` one line for a person."""
+    super().__init__(f"{name}: {reason}")
+    self.name = name
+    self.reason = reason
+
+  def __reduce__(self):  # exceptions with two arguments do not pickle otherwise
+    return type(self), (self.name, self.reason)
+
+
+class Source(Protocol):
+  """A finite, random access collection of clips."""
+
+  def __len__(self) -> int:
+    """The number of clips."""
+
+  def example(self, index: int, rng: np.random.Generator | None) -> Example:
+    """Returns clip `index`.
+
+    Args:
+      index: in [0, len).
+      rng: draws the augmentation, the frames and the caption of a training
+        example, which then has one caption; None gives the evaluation view:
+        no augmentation, frames in the middle of their intervals, all captions.
+
+    Raises:
+      BrokenClip: the clip cannot be read.
+    """
+
+  def fingerprint(self) -> str:
+    """A short hash of what the source holds, equal for equal content."""

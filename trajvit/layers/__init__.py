@@ -1,0 +1,1 @@
+"""Small NNX modules that more than one tokenizer or encoder is made of."""

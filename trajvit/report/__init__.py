@@ -1,0 +1,1 @@
+"""Pages, tables and pictures made from run directories."""

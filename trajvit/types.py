@@ -1,0 +1,100 @@
+"""What travels along the line: Clip, Text, Batch and Tokens.
+
+Shape letters, here and everywhere: B batch, T frames, H W pixels, h w patch
+grid, N tokens, D width, L text length, M tracks. A mask is boolean and True
+means real.
+"""
+
+import dataclasses
+
+import jax
+
+Array = jax.Array
+
+
+def _pytree(cls):
+  """A frozen dataclass whose fields are all pytree children."""
+  cls = dataclasses.dataclass(frozen=True)(cls)
+  names = [field.name for field in dataclasses.fields(cls)]
+  jax.tree_util.register_dataclass(cls, data_fields=names, meta_fields=[])
+  return cls
+
+
+@_pytree
+class Clip:
+  """A batch of video clips; an image is a clip of one frame.
+
+  Attributes:
+    frames: [B, T, H, W, 3]; uint8 RGB from the loader, float32 in the model's
+      own normalisation once inside the model.
+    frame_mask: [B, T] bool, True = real frame; None means all are real.
+    times: [B, T] float32, seconds from the start of the video, or None.
+    tracks: [B, T, h, w] int32 label map, the track that owns each cell in
+      [0, M), or -1 for none; None where the clip has no tracks. A track is a
+      region followed over time: its label is the same in every frame.
+  """
+
+  frames: Array
+  frame_mask: Array | None = None
+  times: Array | None = None
+  tracks: Array | None = None
+
+
+@_pytree
+class Text:
+  """Tokenized captions.
+
+  Attributes:
+    ids: [B, L] int32 word ids, or [B, C, L] with C captions a clip.
+    mask: same shape, bool, True = real word. A caption with no real word is
+      an empty slot.
+  """
+
+  ids: Array
+  mask: Array
+
+
+@_pytree
+class Batch:
+  """What a loader yields and a model reads.
+
+  Attributes:
+    clip: the clips.
+    text: their captions, or None.
+    clip_id: [B] int32; clips with equal ids match each other's captions.
+    label: [B] int32 class, -1 = unknown, or None.
+    valid: [B] bool, False for the rows that fill the last batch of an
+      evaluation; None means all are real.
+  """
+
+  clip: Clip
+  text: Text | None = None
+  clip_id: Array | None = None
+  label: Array | None = None
+  valid: Array | None = None
+
+
+@_pytree
+class Tokens:
+  """A set of tokens a clip, padded to N slots.
+
+  Masked slots hold zeros and nothing reads them: whatever fills them changes
+  no real token and no gradient.
+
+  Attributes:
+    features: [B, N, D].
+    mask: [B, N] bool, True = real token.
+    positions: [B, N, 3] float32, (t, y, x) in [0, 1].
+    size: [B, N] float32, how many patches a token stands for.
+    segments: [B, N] int32, the clip a token belongs to inside a packed row, or
+      None where a row is one clip.
+    protected: [B, N] bool, True for class and register tokens, which reducers
+      leave alone; None means none is.
+  """
+
+  features: Array
+  mask: Array
+  positions: Array
+  size: Array
+  segments: Array | None = None
+  protected: Array | None = None
