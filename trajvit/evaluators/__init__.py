@@ -1,0 +1,1 @@
+"""Evaluators: (predict, variables) -> metrics."""
