@@ -2,6 +2,9 @@
 
 import inspect
 
+# What the line offers and a config need not set: left out of error messages.
+CONTEXT = {"self", "rngs", "dtype", "outputs", "batch", "loader"}
+
 
 class Table(dict):
   """Maps the names a config may use to what they build.
@@ -40,13 +43,7 @@ class Table(dict):
       )
     name = kwargs.pop("name")
     entry = self[name]
-    accepted = _parameters(entry)
-    unread = sorted(set(kwargs) - accepted)
-    if unread:
-      raise ValueError(
-        f"{self.kind} {name!r} reads no {', '.join(map(repr, unread))}; "
-        f"it takes {', '.join(sorted(accepted - {'rngs'}))}"
-      )
+    accepted = check_arguments(f"{self.kind} {name!r}", entry, kwargs)
     offered = {k: v for k, v in context.items() if k in accepted}
     return entry(**{**offered, **kwargs})
 
@@ -58,10 +55,26 @@ class Table(dict):
     ]
 
 
-def _parameters(entry) -> set[str]:
-  """The names of the arguments that can be given by keyword."""
-  return {
+def check_arguments(what: str, function, kwargs: dict) -> set[str]:
+  """Returns the arguments that can be given to `function` by keyword.
+
+  Raises:
+    ValueError: `kwargs` has a key it does not take; `what` names the function.
+  """
+  # The metaclass of a module hides the signature of its class.
+  called = function.__init__ if inspect.isclass(function) else function
+  parameters = inspect.signature(called).parameters.values()
+  if any(p.kind is p.VAR_KEYWORD for p in parameters):
+    return {p.name for p in parameters} | set(kwargs)
+  accepted = {
     p.name
-    for p in inspect.signature(entry).parameters.values()
+    for p in parameters
     if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)
   }
+  unread = sorted(set(kwargs) - accepted)
+  if unread:
+    raise ValueError(
+      f"{what} reads no {', '.join(map(repr, unread))}; "
+      f"it takes {', '.join(sorted(accepted - CONTEXT))}"
+    )
+  return accepted
