@@ -1,0 +1,82 @@
+"""Positions as features: sinusoids, Fourier features and rotary phases."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def sinusoid(
+  coordinates: jax.Array, width: int, *, bank: str = "separate"
+) -> jax.Array:
+  """Returns [..., width] float32 sines and cosines of `coordinates`.
+
+  Coordinate j of d fills the block of channels [j * width/d, (j+1) * width/d),
+  sine at even and cosine at odd channels of the whole vector.
+
+  Args:
+    coordinates: [..., d] in [0, 1].
+    width: number of channels, divisible by 2 d.
+    bank: "separate": every coordinate has its own frequencies, geometric from
+      2 pi to 2 pi * 100, so that all are resolved alike. "shared": TrajViT's
+      (arXiv:2505.23617) single ramp 10000^(-i / width) over all channels i, in
+      which the last coordinate is hardly visible; for imported weights only.
+
+  Raises:
+    ValueError: an unknown bank, or a width that does not divide.
+  """
+  count = coordinates.shape[-1]
+  if width % (2 * count):
+    raise ValueError(f"width must be divisible by {2 * count}, got {width}")
+  block = width // count
+  if bank == "shared":
+    frequencies = 10000.0 ** (-np.arange(width) / width).reshape(count, block)
+  elif bank == "separate":
+    octaves = np.repeat(np.linspace(0, 1, block // 2), 2)
+    frequencies = np.tile(2 * np.pi * 100.0**octaves, (count, 1))
+  else:
+    raise ValueError(f"bank must be 'separate' or 'shared', got {bank!r}")
+  phase = coordinates.astype(jnp.float32)[..., None] * frequencies
+  phase = phase.reshape(coordinates.shape[:-1] + (width,))
+  even = np.arange(width) % 2 == 0
+  return jnp.where(even, jnp.sin(phase), jnp.cos(phase))
+
+
+def fourier(coordinates: jax.Array, octaves: int) -> jax.Array:
+  """Returns sines and cosines at doubling frequencies, and the coordinates.
+
+  Args:
+    coordinates: [..., d] in [0, 1].
+    octaves: number of frequencies, pi, 2 pi, 4 pi, ...
+
+  Returns:
+    [..., 2 * octaves * d + d] float32; the last d are 2 x - 1.
+  """
+  x = coordinates.astype(jnp.float32)
+  phase = x[..., None] * (np.pi * 2.0 ** np.arange(octaves))
+  phase = phase.reshape(x.shape[:-1] + (-1,))
+  return jnp.concatenate([jnp.sin(phase), jnp.cos(phase), 2 * x - 1], axis=-1)
+
+
+def rotary(x: jax.Array, positions: jax.Array, rotary_dim: int) -> jax.Array:
+  """Returns `x` with its first `rotary_dim` channels rotated by position.
+
+  Interleaved pairs (2i, 2i + 1) turn by position * 10000^(-2i / rotary_dim);
+  the other channels pass through. Source: RoFormer, arXiv:2104.09864.
+
+  Args:
+    x: [..., N, K, d].
+    positions: [N] of any number type.
+    rotary_dim: even, at most d.
+  """
+  if rotary_dim % 2 or rotary_dim > x.shape[-1]:
+    raise ValueError(
+      f"rotary_dim must be even and at most {x.shape[-1]}, got {rotary_dim}"
+    )
+  frequencies = 10000.0 ** (-np.arange(0, rotary_dim, 2) / rotary_dim)
+  angle = positions.astype(jnp.float32)[:, None, None] * frequencies
+  cosine, sine = jnp.cos(angle), jnp.sin(angle)  # [N, 1, rotary_dim / 2]
+  turned, rest = x[..., :rotary_dim], x[..., rotary_dim:]
+  even, odd = turned[..., 0::2], turned[..., 1::2]
+  pairs = [even * cosine - odd * sine, odd * cosine + even * sine]
+  turned = jnp.stack(pairs, axis=-1).reshape(turned.shape)
+  return jnp.concatenate([turned.astype(x.dtype), rest], axis=-1)

@@ -1,0 +1,63 @@
+"""Where a track is: areas, centres and boxes from a label map.
+
+All read `tracks` [B, T, h, w] int32, the track in [0, M) that owns a cell, or
+-1. The comparison with M labels is fused into a reduction, so that memory grows
+with M * T * (h + w), not with M * T * h * w.
+"""
+
+import jax
+import jax.numpy as jnp
+
+
+def track_areas(tracks: jax.Array, num_tracks: int) -> jax.Array:
+  """Returns [B, T, M] float32, the share of the frame that a track covers."""
+  rows = _rows(tracks, num_tracks)  # [B, T, h, M]
+  return rows.sum(2) / (tracks.shape[2] * tracks.shape[3])
+
+
+def track_centers(tracks: jax.Array, num_tracks: int) -> jax.Array:
+  """Returns [B, T, M, 2] float32, the mean (y, x) of a track's cells.
+
+  Coordinates are cell indices over the grid size, in [0, 1); a track without a
+  cell in the frame has (-1, -1).
+  """
+  rows, columns = _rows(tracks, num_tracks), _columns(tracks, num_tracks)
+  count = rows.sum(2)  # [B, T, M]
+  height, width = tracks.shape[2:]
+  y = jnp.einsum("bthm,h->btm", rows, jnp.arange(height) / height)
+  x = jnp.einsum("btwm,w->btm", columns, jnp.arange(width) / width)
+  center = jnp.stack([y, x], axis=-1) / jnp.maximum(count, 1)[..., None]
+  return jnp.where(count[..., None] > 0, center, -1.0)
+
+
+def track_boxes(tracks: jax.Array, num_tracks: int) -> jax.Array:
+  """Returns [B, T, M, 4] float32 boxes (top, left, bottom, right).
+
+  Coordinates are inclusive cell indices over the grid size, in [0, 1); a track
+  without a cell in the frame has -1 in all four. (The TrajViT code tests for
+  that only after dividing, and so misses it.)
+  """
+  top, bottom = _extent(_rows(tracks, num_tracks) > 0)
+  left, right = _extent(_columns(tracks, num_tracks) > 0)
+  return jnp.stack([top, left, bottom, right], axis=-1)
+
+
+def _rows(tracks, num_tracks):
+  """[B, T, h, M] float32, the cells of a track in a row."""
+  labels = jnp.arange(num_tracks)
+  return (tracks[..., None] == labels).sum(3).astype(jnp.float32)
+
+
+def _columns(tracks, num_tracks):
+  """[B, T, w, M] float32, the cells of a track in a column."""
+  labels = jnp.arange(num_tracks)
+  return (tracks[..., None] == labels).sum(2).astype(jnp.float32)
+
+
+def _extent(occupied):
+  """First and last True along axis 2 of [B, T, n, M], over n; -1 if none."""
+  count = occupied.shape[2]
+  first = jnp.argmax(occupied, axis=2) / count
+  last = (count - 1 - jnp.argmax(occupied[:, :, ::-1], axis=2)) / count
+  some = occupied.any(2)
+  return jnp.where(some, first, -1.0), jnp.where(some, last, -1.0)
