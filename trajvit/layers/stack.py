@@ -1,0 +1,59 @@
+"""A stack of equal layers, kept as one set of stacked parameters."""
+
+from collections.abc import Callable
+
+import jax
+from flax import nnx
+
+# Up to this depth the loop is unrolled: XLA then fuses across layers, and the
+# longer compilation does not matter yet.
+UNROLL = 4
+
+
+class Stack(nnx.Module):
+  """`depth` equal layers run one after the other by a scan.
+
+  Every parameter has a leading axis of length `depth`: one layer is traced and
+  compiled whatever the depth, and one sharding rule covers all layers.
+
+  Args:
+    make: `make(rngs)` builds one layer, a module called as
+      `layer(x, *args) -> x`.
+    depth: number of layers, at least 1.
+    remat: recompute a layer in the backward pass instead of keeping what is
+      inside it; only its input is kept.
+    rngs: holds the key of the initial values.
+  """
+
+  def __init__(
+    self,
+    make: Callable[[nnx.Rngs], nnx.Module],
+    depth: int,
+    *,
+    remat: bool = False,
+    rngs: nnx.Rngs,
+  ):
+    if depth < 1:
+      raise ValueError(f"depth must be at least 1, got {depth}")
+    self.depth, self.remat = depth, remat
+
+    def state(key):
+      return nnx.split(make(nnx.Rngs(params=key)))[1]
+
+    graphdef, _ = nnx.split(nnx.eval_shape(lambda: make(nnx.Rngs(params=0))))
+    keys = jax.random.split(rngs.params(), depth)
+    self.layers = nnx.merge(graphdef, jax.vmap(state)(keys))
+
+  def __call__(self, x, *args):
+    """Returns `x` after all layers; `args` go to each of them unchanged."""
+    graphdef, states = nnx.split(self.layers)
+
+    def layer(x, state):
+      return nnx.merge(graphdef, state)(x, *args), None
+
+    if self.remat:
+      # Inside a scan the compiler cannot undo the recomputation, so the guard
+      # against that, which costs memory, is not needed.
+      layer = jax.checkpoint(layer, prevent_cse=False)
+    unroll = self.depth if self.depth <= UNROLL and not self.remat else 1
+    return jax.lax.scan(layer, x, states, unroll=unroll)[0]
