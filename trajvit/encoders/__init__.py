@@ -1,0 +1,14 @@
+"""Encoders: Tokens -> Tokens, and text towers: Text -> features.
+
+`ENCODERS` and `TEXT_ENCODERS` are what a config can name.
+"""
+
+from trajvit.encoders.text import BertEncoder, TextTransformer
+from trajvit.encoders.vit import ViT
+from trajvit.table import Table
+
+ENCODERS = Table("encoder", {"vit": ViT})
+
+TEXT_ENCODERS = Table(
+  "text encoder", {"transformer": TextTransformer, "bert": BertEncoder}
+)
