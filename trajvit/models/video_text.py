@@ -1,0 +1,148 @@
+"""A video and a text tower that meet in one embedding space."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from trajvit.layers.linear import Linear
+from trajvit.ops.tokens import masked_mean
+from trajvit.types import Batch, Clip, Text, Tokens
+
+# Mean and standard deviation of a channel, for frames in [0, 1].
+NORMALIZATIONS = {
+  "symmetric": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+  "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+}
+
+
+class VideoText(nnx.Module):
+  """Two towers, trained so that a clip and its caption have like embeddings.
+
+  Source: CLIP, arXiv:2103.00020; TrajViT, arXiv:2505.23617, for video.
+
+  Args:
+    tokenizer: Clip -> Tokens.
+    encoder: Tokens -> Tokens.
+    text: Text -> features [B, D].
+    embed_dim: E.
+    pool: "cls", the encoder's first register, or "mean" of the other tokens.
+    normalization: of the frames, a name in NORMALIZATIONS; "symmetric" is
+      [-1, 1].
+    temperature: where it starts; it is learned as a logarithm.
+    temperature_range: it stays inside.
+    bias: where the logit bias of the sigmoid loss starts.
+    rngs: holds the key of the initial values.
+  """
+
+  def __init__(
+    self,
+    tokenizer: nnx.Module,
+    encoder: nnx.Module,
+    text: nnx.Module,
+    *,
+    embed_dim: int,
+    pool: str = "cls",
+    normalization: str = "symmetric",
+    temperature: float = 0.07,
+    temperature_range: tuple[float, float] = (0.001, 0.5),
+    bias: float = -10.0,
+    rngs: nnx.Rngs,
+  ):
+    if pool not in ("cls", "mean"):
+      raise ValueError(f"pool must be 'cls' or 'mean', got {pool!r}")
+    if pool == "cls" and not encoder.registers.shape[0]:
+      raise ValueError("pool 'cls' needs an encoder with registers >= 1, got 0")
+    if normalization not in NORMALIZATIONS:
+      raise ValueError(
+        f"normalization must be one of {', '.join(NORMALIZATIONS)}, "
+        f"got {normalization!r}"
+      )
+    self.tokenizer, self.encoder, self.text = tokenizer, encoder, text
+    self.pool, self.normalization = pool, normalization
+    self.log_range = tuple(float(np.log(x)) for x in temperature_range)
+    options = dict(bias=False, rngs=rngs)
+    self.project_video = Linear(encoder.width, embed_dim, **options)
+    self.project_text = Linear(text.width, embed_dim, **options)
+    self.log_temperature = nnx.Param(jnp.log(temperature))
+    self.logit_bias = nnx.Param(jnp.array(bias))
+
+  def __call__(self, batch: Batch, *, key=None) -> dict:
+    """Returns the embeddings of a batch.
+
+    Args:
+      batch: `clip.frames` uint8; `text` [B, L], [B, C, L] or None.
+      key: given in training.
+
+    Returns:
+      video_embedding: [B, E] float32 of norm 1.
+      text_embedding: [B, E] or [B, C, E], likewise; absent without text.
+      temperature: [] float32; logits are similarities divided by it.
+      bias: [] float32, of the sigmoid loss.
+      tokens: the Tokens that enter the first encoder stage, registers aside.
+      aux: {"tokenizer": ..., "encoder": ...}.
+      batch_stats: new running statistics, {} where there are none.
+    """
+    embedding, tokens, aux = self._encode_video(batch.clip, key)
+    stats = aux["tokenizer"].pop("batch_stats", {})
+    outputs = {
+      "video_embedding": embedding,
+      "temperature": jnp.exp(self._log_temperature()),
+      "bias": self.logit_bias[...],
+      "tokens": tokens,
+      "aux": aux,
+      "batch_stats": {"tokenizer": stats} if stats else {},
+    }
+    if batch.text is not None:
+      outputs["text_embedding"] = self.encode_text(batch.text)
+    return outputs
+
+  def encode_video(self, clip: Clip) -> jax.Array:
+    """Returns [B, E] float32 of norm 1; `clip.frames` are uint8."""
+    return self._encode_video(clip, None)[0]
+
+  def encode_text(self, text: Text) -> jax.Array:
+    """Returns float32 of norm 1: [B, E], or [B, C, E] for ids [B, C, L]."""
+    shape = text.ids.shape
+    flat = Text(*(x.reshape(-1, shape[-1]) for x in (text.ids, text.mask)))
+    embedding = _unit(self.project_text(self.text(flat)))
+    return embedding.reshape(*shape[:-1], -1)
+
+  def tokenize(self, clip: Clip) -> Tokens:
+    """Returns the tokenizer's tokens; `clip.frames` are uint8."""
+    return self.tokenizer(self._normalize(clip))[0]
+
+  def _encode_video(self, clip, key):
+    keys = (None, None) if key is None else jax.random.split(key)
+    tokens, read = self.tokenizer(self._normalize(clip), key=keys[0])
+    encoded, seen = self.encoder(tokens, key=keys[1])
+    entered = seen.pop("tokens")
+    if self.pool == "cls":
+      pooled = encoded.features[:, 0]
+    else:
+      pooled = masked_mean(encoded)
+    embedding = _unit(self.project_video(pooled))
+    return embedding, entered, {"tokenizer": read, "encoder": seen}
+
+  def _normalize(self, clip):
+    mean, deviation = np.array(NORMALIZATIONS[self.normalization], np.float32)
+    frames = (clip.frames.astype(jnp.float32) / 255 - mean) / deviation
+    return dataclasses.replace(clip, frames=frames)
+
+  def _log_temperature(self):
+    """The parameter kept inside its range, with the gradient let through.
+
+    A plain clip has no gradient outside: the temperature could never return.
+    """
+    value = self.log_temperature[...]
+    inside = jnp.clip(value, *self.log_range)
+    return value + jax.lax.stop_gradient(inside - value)
+
+
+def _unit(x):
+  """x / max(|x|, 1e-12) in float32, with a finite gradient at 0."""
+  x = x.astype(jnp.float32)
+  square = jnp.square(x).sum(-1, keepdims=True)
+  return x * jax.lax.rsqrt(jnp.maximum(square, 1e-24))
