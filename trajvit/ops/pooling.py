@@ -45,8 +45,8 @@ def pool_by_track(
   labels = tracks.reshape(batch * frames, height, scale, width, scale)
   labels = labels.transpose(0, 1, 3, 2, 4).reshape(-1, cells, scale * scale)
   flat = features.reshape(batch * frames, cells, dim)
-  total = _sum_by_label(num_tracks, flat, labels)  # [B T, M, D]
-  area = _areas(num_tracks, labels)  # [B T, M]
+  # [B T, M, D] and [B T, M]
+  total, area = _sum_by_label(num_tracks, flat, labels)
   mean = total / jnp.maximum(area, 1.0 / scale**2)[..., None]
   shape = (batch, frames, num_tracks)
   return mean.reshape(*shape, dim), area.reshape(shape)
@@ -54,42 +54,44 @@ def pool_by_track(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _sum_by_label(num_tracks, features, labels):
-  """[F, P, D] and [F, P, s s] labels -> [F, M, D], sums by owned share."""
+  """[F, P, D] and [F, P, s s] labels -> sums [F, M, D] and areas [F, M]."""
 
-  def add(total, chunk):
+  def add(sums, chunk):
     feature, label = chunk
     share = _shares(label, num_tracks)  # [F, chunk, M]
-    return total + jnp.einsum(
+    total = jnp.einsum(
       "fpm,fpd->fmd", share, feature, preferred_element_type=jnp.float32
-    ), None
+    )
+    return (sums[0] + total, sums[1] + share.sum(1)), None
 
   frames, _, dim = features.shape
-  start = jnp.zeros((frames, num_tracks, dim), jnp.float32)
-  chunks = (_chunks(features, 0), _chunks(labels, -1))
-  if chunks[0].shape[0] == 1:
-    return add(start, jax.tree.map(lambda x: x[0], chunks))[0]
-  return jax.lax.scan(add, start, chunks)[0]
+  start = (
+    jnp.zeros((frames, num_tracks, dim), jnp.float32),
+    jnp.zeros((frames, num_tracks), jnp.float32),
+  )
+  return _over_chunks(add, start, (_chunks(features, 0), _chunks(labels, -1)))[
+    0
+  ]
 
 
 def _forward(num_tracks, features, labels):
-  total = _sum_by_label(num_tracks, features, labels)
   # An empty array carries the dtype; the gradient needs the labels alone.
-  return total, (labels, jnp.zeros((0,), features.dtype))
+  like = jnp.zeros((0,), features.dtype)
+  return _sum_by_label(num_tracks, features, labels), (labels, like)
 
 
-def _backward(num_tracks, saved, grad):
+def _backward(num_tracks, saved, grads):
   labels, like = saved
+  grad = grads[0]  # the areas do not depend on the features
 
   def spread(_, label):
     share = _shares(label, num_tracks)
     return None, jnp.einsum("fpm,fmd->fpd", share, grad).astype(like.dtype)
 
-  chunks = _chunks(labels, -1)
-  if chunks.shape[0] == 1:
-    return spread(None, chunks[0])[1], None
-  _, grads = jax.lax.scan(spread, None, chunks)  # [chunks, F, chunk, D]
-  grads = jnp.moveaxis(grads, 0, 1).reshape(labels.shape[0], -1, grad.shape[-1])
-  return grads[:, : labels.shape[1]], None
+  spreads = _over_chunks(spread, None, _chunks(labels, -1))[1]
+  spreads = jnp.moveaxis(spreads, 0, 1)  # [F, chunks, size, D]
+  spreads = spreads.reshape(labels.shape[0], -1, grad.shape[-1])
+  return spreads[:, : labels.shape[1]], None
 
 
 _sum_by_label.defvjp(_forward, _backward)
@@ -103,10 +105,10 @@ def _shares(labels, num_tracks):
   return functools.reduce(jnp.add, hot) / labels.shape[-1]
 
 
-def _areas(num_tracks, labels):
-  """[F, P, s s] -> [F, M] float32, in cells."""
-  owned = labels[..., None] == jnp.arange(num_tracks)
-  return owned.sum((1, 2)).astype(jnp.float32) / labels.shape[-1]
+def _over_chunks(body, start, chunks):
+  """A scan, without its loop where there is one chunk."""
+  count = jax.tree.leaves(chunks)[0].shape[0]
+  return jax.lax.scan(body, start, chunks, unroll=count == 1)
 
 
 def _chunks(x, fill):

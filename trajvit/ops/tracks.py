@@ -1,8 +1,8 @@
 """Where a track is: areas, centres and boxes from a label map.
 
 All read `tracks` [B, T, h, w] int32, the track in [0, M) that owns a cell, or
--1. The comparison with M labels is fused into a reduction, so that memory grows
-with M * T * (h + w), not with M * T * h * w.
+-1. Labels are compared with all M one row of cells at a time, so that memory
+grows with M * T * (h + w), not with M * T * h * w.
 """
 
 import jax
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 def track_areas(tracks: jax.Array, num_tracks: int) -> jax.Array:
   """Returns [B, T, M] float32, the share of the frame that a track covers."""
-  rows = _rows(tracks, num_tracks)  # [B, T, h, M]
+  rows, _ = _profiles(tracks, num_tracks)
   return rows.sum(2) / (tracks.shape[2] * tracks.shape[3])
 
 
@@ -21,7 +21,7 @@ def track_centers(tracks: jax.Array, num_tracks: int) -> jax.Array:
   Coordinates are cell indices over the grid size, in [0, 1); a track without a
   cell in the frame has (-1, -1).
   """
-  rows, columns = _rows(tracks, num_tracks), _columns(tracks, num_tracks)
+  rows, columns = _profiles(tracks, num_tracks)
   count = rows.sum(2)  # [B, T, M]
   height, width = tracks.shape[2:]
   y = jnp.einsum("bthm,h->btm", rows, jnp.arange(height) / height)
@@ -37,21 +37,22 @@ def track_boxes(tracks: jax.Array, num_tracks: int) -> jax.Array:
   without a cell in the frame has -1 in all four. (The TrajViT code tests for
   that only after dividing, and so misses it.)
   """
-  top, bottom = _extent(_rows(tracks, num_tracks) > 0)
-  left, right = _extent(_columns(tracks, num_tracks) > 0)
+  rows, columns = _profiles(tracks, num_tracks)
+  top, bottom = _extent(rows > 0)
+  left, right = _extent(columns > 0)
   return jnp.stack([top, left, bottom, right], axis=-1)
 
 
-def _rows(tracks, num_tracks):
-  """[B, T, h, M] float32, the cells of a track in a row."""
-  labels = jnp.arange(num_tracks)
-  return (tracks[..., None] == labels).sum(3).astype(jnp.float32)
+def _profiles(tracks, num_tracks):
+  """Cells of a track in every row [B, T, h, M] and column [B, T, w, M]."""
 
+  def add(columns, row):  # row [B, T, w]
+    owned = (row[..., None] == jnp.arange(num_tracks)).astype(jnp.float32)
+    return columns + owned, owned.sum(2)
 
-def _columns(tracks, num_tracks):
-  """[B, T, w, M] float32, the cells of a track in a column."""
-  labels = jnp.arange(num_tracks)
-  return (tracks[..., None] == labels).sum(2).astype(jnp.float32)
+  start = jnp.zeros((*tracks.shape[:2], tracks.shape[3], num_tracks))
+  columns, rows = jax.lax.scan(add, start, jnp.moveaxis(tracks, 2, 0))
+  return jnp.moveaxis(rows, 0, 2), columns
 
 
 def _extent(occupied):
