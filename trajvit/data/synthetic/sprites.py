@@ -1,0 +1,186 @@
+"""Moving sprites: short clips with captions and exact tracks, made on the spot.
+
+Two sprites, told apart by colour, shape and pattern, each do one of twelve
+things over a textured background, perhaps with a third as a distractor, before
+a camera that may move. Telling clips apart takes what, where and when; nothing
+is downloaded, and every clip is a pure function of (seed, split, index).
+"""
+
+import hashlib
+import os
+import pathlib
+import zlib
+
+import numpy as np
+
+from trajvit.data.example import ClipSpec, Example
+from trajvit.data.synthetic.cache import ClipCache, RenderedClip, build_cache
+from trajvit.data.synthetic.caption import (
+  caption,
+  caption_words,
+  named_sprites,
+)
+from trajvit.data.synthetic.labels import compact_tracks
+from trajvit.data.synthetic.render import render
+from trajvit.data.synthetic.splits import SplitScenes
+from trajvit.data.synthetic.vocabulary import MOTIONS
+
+# Raise it with any change that changes a clip: caches depend on it.
+GENERATOR_VERSION = 1
+FRAMES_PER_SECOND = 8
+TRACKS = ("exact", "extracted", "none")
+
+
+class MovingSprites:
+  """Captioned clips of moving sprites; a Source that needs no files.
+
+  Attributes:
+    clip: the ClipSpec.
+    split: name of the split.
+    tracks: where the tracks come from.
+    seed: of everything.
+    scenes: the symbolic scene of every clip, see `synthetic.scene`.
+  """
+
+  def __init__(
+    self,
+    *,
+    clip: ClipSpec,
+    split: str = "train",
+    count: int | None = None,
+    tracks: str = "exact",
+    seed: int = 0,
+    cache_dir: str | os.PathLike | None = None,
+    processes: int | None = None,
+  ):
+    """Draws the scenes and, with `cache_dir`, renders them all.
+
+    Args:
+      clip: `size` of at least 32, `frames` of at least 2, no augmentation;
+        `sampler` has no meaning here and is not read.
+      split: one of `splits.SPLITS`: train, validation (drawn alike), static
+        (still camera), moving (the scenes of static, moving camera) or hard
+        (groups of 8 clips that differ in the motion of their sprites only).
+      count: number of clips, None for the split's own.
+      tracks: "exact", the regions as rendered; "extracted", found in the
+        pixels by `data.extract`, as for a real video; "none".
+      seed: two seeds share no clip.
+      cache_dir: where to keep the rendered clips, in a folder named by the
+        fingerprint; None renders a clip whenever it is asked for. The examples
+        are the same.
+      processes: how many fill the cache, None for one a processor core.
+
+    Raises:
+      ValueError: for any of the above.
+    """
+    _check_clip(clip)
+    if tracks not in TRACKS:
+      raise ValueError(f"tracks must be one of {TRACKS}, got {tracks!r}")
+    if tracks == "extracted":
+      _import_extractor()
+    if processes is not None and processes < 1:
+      raise ValueError(f"processes must be at least 1, got {processes}")
+    self.clip = clip
+    self.split = split
+    self.tracks = tracks
+    self.seed = seed
+    self.scenes = SplitScenes(split, count, seed)
+    self._cache = None
+    if cache_dir is not None:
+      folder = pathlib.Path(cache_dir) / self.fingerprint()
+      processes = processes or os.cpu_count() or 1
+      build_cache(folder, len(self), self.render, processes)
+      self._cache = ClipCache(folder)
+
+  def __repr__(self) -> str:
+    clip = self.clip
+    return (
+      f"MovingSprites(split={self.split!r}, count={len(self)}, "
+      f"tracks={self.tracks!r}, seed={self.seed}, frames={clip.frames}, "
+      f"size={clip.size}, track_grid={clip.track_grid}, "
+      f"max_tracks={clip.max_tracks})"
+    )
+
+  def __len__(self) -> int:
+    """The number of clips."""
+    return len(self.scenes)
+
+  @property
+  def tracks_are_ground_truth(self) -> bool:
+    """Whether the tracks know what no method that sees pixels could know."""
+    return self.tracks == "exact"
+
+  def vocabulary(self) -> list[str]:
+    """Returns every word of every caption, sorted; "," is a word."""
+    return caption_words()
+
+  def fingerprint(self) -> str:
+    """Returns a hash of all that the clips depend on, 16 hexadecimal digits."""
+    content = f"{self!r} version {GENERATOR_VERSION}"
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+  def example(self, index: int, rng: np.random.Generator | None) -> Example:
+    """Returns clip `index`.
+
+    Args:
+      index: in [0, len), or IndexError is raised.
+      rng: draws the order of the caption's phrases and its conjunction; None
+        gives the canonical caption. Nothing else is random.
+
+    Returns:
+      The example. `clip_id` hashes the canonical caption, so that clips that
+      show the same match; `label` is the motion, a position in MOTIONS, of the
+      sprite that the canonical caption names first.
+    """
+    scene = self.scenes[index]
+    clip = self.render(index) if self._cache is None else self._cache[index]
+    canonical = caption(scene)
+    return Example(
+      frames=clip.frames,
+      times=np.arange(self.clip.frames, dtype=np.float32) / FRAMES_PER_SECOND,
+      tracks=clip.tracks,
+      captions=(canonical if rng is None else caption(scene, rng),),
+      clip_id=zlib.crc32(canonical.encode()) & 0x7FFFFFFF,
+      label=MOTIONS.index(named_sprites(scene)[0].motion.name),
+      name=f"moving_sprites/{self.split}/{index}",
+      dropped_tracks=clip.dropped_tracks,
+    )
+
+  def render(self, index: int) -> RenderedClip:
+    """Returns the pixels and tracks of clip `index`, without the cache."""
+    spec = self.clip
+    frames, labels = render(self.scenes[index], spec.frames, spec.size)
+    if self.tracks == "none":
+      return RenderedClip(frames, None, 0)
+    if self.tracks == "extracted":
+      extract_tracks = _import_extractor()
+      labels = extract_tracks(frames, max_tracks=spec.max_tracks)
+    return RenderedClip(
+      frames, *compact_tracks(labels, spec.track_grid, spec.max_tracks)
+    )
+
+
+def _check_clip(clip: ClipSpec) -> None:
+  """Raises ValueError for a clip that cannot be made."""
+  if clip.frames < 2:
+    raise ValueError(f"moving sprites need 2 frames or more, got {clip.frames}")
+  if clip.size < 32:
+    raise ValueError(f"moving sprites need 32 pixels or more, got {clip.size}")
+  if clip.max_tracks < 1:
+    raise ValueError(f"max_tracks must be at least 1, got {clip.max_tracks}")
+  if clip.augment != "none":
+    raise ValueError(
+      f"moving sprites are not augmented: augment must be 'none', since a flip "
+      f"would belie the caption, got {clip.augment!r}"
+    )
+
+
+def _import_extractor():
+  """Returns `extract_tracks`, whose dependencies are an extra."""
+  try:
+    from trajvit.data.extract import extract_tracks  # noqa: PLC0415
+  except ImportError as error:
+    raise ValueError(
+      f"tracks='extracted' needs the extra trajvit[tracks]: {error}"
+    ) from error
+  return extract_tracks
