@@ -1,0 +1,1 @@
+"""Runs: each file has a `get_config(arg)` that returns plain values."""

@@ -1,0 +1,77 @@
+r"""The quickstart's runs: one method each, all else equal, on moving sprites.
+
+  python train.py --config=configs/quickstart_sprites.py:method=trajectory \
+    --workdir=runs/trajectory
+
+Chosen on the validation split, never on the test galleries.
+"""
+
+from configs import common
+
+# method -> (tokenizer, reducer before the encoder, pool, kind of tracks).
+TRAJECTORY = dict(name="trajectory_light", stem_width=64)
+VIT3D_128 = dict(name="tubelet", patch=(2, 16, 16))
+VIT3D_256 = dict(name="tubelet", patch=(4, 8, 8))
+METHODS = {
+  "trajectory": (TRAJECTORY, None, "cls", "exact"),
+  "trajectory_extracted": (TRAJECTORY, None, "cls", "extracted"),
+  "vit3d_128": (VIT3D_128, None, "mean", "exact"),
+  "vit3d_256": (VIT3D_256, None, "mean", "exact"),
+  "random_k": (VIT3D_128, "random_k", "mean", "exact"),
+  "uniform_k": (VIT3D_128, "uniform_k", "mean", "exact"),
+}
+# The mean number of trajectories in a clip, which the baselines keep.
+MEAN_TRACKS = 7
+# Slots for tracks: all exact ones fit, and nearly all of the extracted ones.
+MAX_TRACKS = {"exact": 10, "extracted": 32}
+
+
+def get_config(arg=""):
+  """Returns the config; `arg` may set the keys below."""
+  arg = common.parse_arg(
+    arg, method="trajectory", steps=300, clips=8192, seed=0, cache=""
+  )
+  if arg.method not in METHODS:
+    raise ValueError(
+      f"unknown method {arg.method!r}; known: {', '.join(METHODS)}"
+    )
+  tokenizer, reducer, pool, tracks = METHODS[arg.method]
+  config = common.base()
+  config.seed = arg.seed
+  config.total_steps = arg.steps
+  config.log_every = 5
+  cached = dict(tracks=tracks, cache_dir=arg.cache)
+  config.data = common.sprites_data(64, count=arg.clips, **cached)
+  config.data.clip.max_tracks = MAX_TRACKS[tracks]
+  config.model = dict(
+    name="video_text",
+    tokenizer=tokenizer,
+    encoder=dict(
+      name="vit",
+      width=96,
+      depth=3,
+      num_heads=4,
+      reducers=[reducer and dict(name=reducer, k=MEAN_TRACKS)],
+    ),
+    text=dict(name="transformer", width=64, depth=2, num_heads=4),
+    embed_dim=64,
+    pool=pool,
+  )
+  config.optimizer.learning_rate = 2e-3
+  config.optimizer.warmup_steps = 40
+  config.checkpoint.every = 150
+
+  def gallery(split, every, **options):
+    data = dict(name="moving_sprites", split=split, **cached)
+    return dict(name="retrieval", every=every, data=data, **options)
+
+  config.evals = dict(
+    validation=gallery("validation", 50),
+    static=gallery("static", 0),
+    moving=gallery("moving", 0),
+    hard=gallery("hard", 0, groups=8),
+    cost=dict(
+      every=0, data=dict(name="moving_sprites", split="static", **cached)
+    ),
+  )
+  return config
