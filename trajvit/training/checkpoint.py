@@ -1,0 +1,216 @@
+"""Checkpoints with Orbax: atomic, the newest and the best, any mesh.
+
+A checkpoint is `<step>/{state,data,meta}`: arrays, what the order of the data
+depends on, and where the numbers come from. The order of the data is a pure
+function of (seed, step), so that no iterator is saved.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as policies
+
+from trajvit.training.config import CheckpointConfig
+from trajvit.training.state import TrainState
+
+
+class Checkpoints:
+  """The checkpoints of a run directory.
+
+  Args:
+    directory: made if missing; a folder below it for every step.
+    config: which to keep.
+    read_only: never writes or deletes.
+  """
+
+  def __init__(
+    self,
+    directory: str | Path,
+    config: CheckpointConfig,
+    *,
+    read_only: bool = False,
+  ):
+    less = config.best_metric.startswith("-")
+    self._metric = config.best_metric.removeprefix("-")
+
+    def score(metrics):
+      return -metrics[self._metric] if less else metrics[self._metric]
+
+    keep = [policies.LatestN(config.keep_last)]
+    if config.keep_best:
+      keep.append(
+        policies.BestN(
+          get_metric_fn=score,
+          n=config.keep_best,
+          keep_checkpoints_without_metrics=False,
+        )
+      )
+    options = ocp.CheckpointManagerOptions(
+      create=not read_only,
+      read_only=read_only,
+      best_fn=score if config.keep_best else None,
+      preservation_policy=policies.AnyPreservationPolicy(keep),
+      cleanup_tmp_directories=not read_only,
+    )
+    self._directory = Path(directory).resolve()
+    self._manager = ocp.CheckpointManager(self._directory, options=options)
+
+  def latest_step(self) -> int | None:
+    """Returns the newest step saved, or None."""
+    return self._manager.latest_step()
+
+  def save(
+    self,
+    step: int,
+    state: TrainState,
+    *,
+    data: dict,
+    meta: dict,
+    metrics: dict | None = None,
+  ) -> None:
+    """Writes a checkpoint, the files in the background.
+
+    Args:
+      step: steps done.
+      state: may be given away as soon as this returns.
+      data: what the order of the data depends on, plain values.
+      meta: plain values for people and tools.
+      metrics: of the evaluations at this step; the best are chosen among the
+        checkpoints that have the metric.
+    """
+    if step in self._manager.all_steps():
+      return
+    ranked = metrics and self._metric in metrics
+    self._manager.save(
+      step,
+      args=ocp.args.Composite(
+        state=ocp.args.StandardSave(_as_dict(state)),
+        data=ocp.args.JsonSave(data),
+        meta=ocp.args.JsonSave(meta),
+      ),
+      metrics={self._metric: float(metrics[self._metric])} if ranked else None,
+      force=True,
+    )
+
+  def restore(
+    self, like: TrainState, *, step: int | str | None = None
+  ) -> tuple[TrainState, dict, dict]:
+    """Returns (state, data, meta) of a checkpoint.
+
+    Args:
+      like: ShapeDtypeStructs with shardings: the arrays come in that layout,
+        whatever layout they were saved in.
+      step: as in `find`.
+
+    Raises:
+      FileNotFoundError: there is no such checkpoint.
+    """
+    found = self._manager.restore(
+      self.find(step),
+      args=ocp.args.Composite(
+        state=ocp.args.StandardRestore(_as_dict(like)),
+        data=ocp.args.JsonRestore(),
+        meta=ocp.args.JsonRestore(),
+      ),
+    )
+    state = TrainState(**({"ema": None} | dict(found["state"])))
+    return state, found["data"], found["meta"]
+
+  def restore_variables(
+    self, like: dict, *, step: int | str | None = None, ema: bool = False
+  ) -> dict:
+    """Returns {"params", "batch_stats"} and reads nothing else.
+
+    Args:
+      like: ShapeDtypeStructs with shardings.
+      step: as in `find`.
+      ema: the moving average in place of the parameters.
+    """
+    name = "ema" if ema else "params"
+    wanted = {name: like["params"], "batch_stats": like["batch_stats"]}
+    restore = ocp.args.PyTreeRestore(
+      wanted,
+      restore_args=ocp.checkpoint_utils.construct_restore_args(wanted),
+      partial_restore=True,
+    )
+    found = self._manager.restore(
+      self.find(step), args=ocp.args.Composite(state=restore)
+    )["state"]
+    return {"params": found[name], "batch_stats": found["batch_stats"]}
+
+  def meta(self, step: int | str | None = None) -> dict:
+    """Returns what `save` was given as `meta`."""
+    args = ocp.args.Composite(meta=ocp.args.JsonRestore())
+    return self._manager.restore(self.find(step), args=args)["meta"]
+
+  def find(self, step: int | str | None = None) -> int:
+    """Returns a step that was saved.
+
+    Args:
+      step: the number; None = the newest; "best" = the best by the metric of
+        the config.
+
+    Raises:
+      FileNotFoundError: there is none.
+      ValueError: "best" in a run that ranks no checkpoints.
+    """
+    saved = sorted(self._manager.all_steps())
+    if step == "best":
+      if not self._metric:
+        raise ValueError(
+          "this run ranks no checkpoints: config.checkpoint.keep_best is 0"
+        )
+      step = self._manager.best_step()
+    elif step is None:
+      step = saved[-1] if saved else None
+    if step not in saved:
+      raise FileNotFoundError(
+        f"no such checkpoint in {self._directory}; saved steps: {saved}"
+      )
+    return step
+
+  def reached_preemption(self, step: int) -> bool:
+    """Returns, the same on all processes, whether the machines must go."""
+    return self._manager.reached_preemption(step)
+
+  def close(self) -> None:
+    """Waits for what is being written."""
+    self._manager.wait_until_finished()
+    self._manager.close()
+
+
+def check_data_record(saved: dict, current: dict) -> None:
+  """Compares what the order of the data depends on with what was saved.
+
+  Raises:
+    ValueError: they differ; going on would not be the same run.
+  """
+  differing = [
+    f"{key} was {saved.get(key)!r} and is {current.get(key)!r}"
+    for key in sorted(set(saved) | set(current))
+    if key != "step" and saved.get(key) != current.get(key)
+  ]
+  if differing:
+    raise ValueError(
+      "the data is not that of the checkpoint: " + "; ".join(differing)
+    )
+
+
+def abstract(tree, shardings):
+  """Returns ShapeDtypeStructs of `tree`, arrays or shapes, with shardings."""
+  return jax.tree.map(
+    lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
+    tree,
+    shardings,
+  )
+
+
+def _as_dict(state):
+  """The fields by name; a part that is None or empty is not written."""
+  fields = {
+    field.name: getattr(state, field.name)
+    for field in dataclasses.fields(state)
+  }
+  return {name: value for name, value in fields.items() if value is not None}

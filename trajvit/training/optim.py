@@ -1,0 +1,77 @@
+"""AdamW with decay groups by parameter path, and global-norm clipping."""
+
+from collections.abc import Callable
+
+import jax
+import optax
+
+from trajvit.training.config import OptimizerConfig
+from trajvit.training.functional import path_name
+from trajvit.training.schedule import warmup_cosine
+
+# A parameter of this name has no weight decay. Class tokens, latents, registers
+# and tables of positions are inputs rather than weights, and a decayed
+# temperature would drift for no reason in the data (here we differ from
+# TrajViT, which decays them). Names count besides the number of axes: the
+# layers of a stack share one array, so that their biases have two axes.
+NO_DECAY = frozenset(
+  {
+    "bias",
+    "scale",
+    "gamma",
+    "cls",
+    "latents",
+    "mask_token",
+    "position",
+    "positions",
+    "registers",
+    "temperature",
+    "log_temperature",
+    "logit_bias",
+  }
+)
+
+
+def decays(path: str, shape: tuple[int, ...]) -> bool:
+  """Returns whether weight decay applies to a parameter.
+
+  Args:
+    path: such as `tokenizer/stem/kernel`; the last name that is no index in a
+      list decides.
+    shape: of the parameter; fewer than two axes never decay.
+  """
+  names = [name for name in path.split("/") if not name.isdigit()]
+  return len(shape) >= 2 and names[-1] not in NO_DECAY
+
+
+def decay_mask(params: dict) -> dict:
+  """Returns `params` with a bool for every array, True = it decays."""
+  return jax.tree_util.tree_map_with_path(
+    lambda path, x: decays(path_name(path), x.shape), params
+  )
+
+
+def build_optimizer(
+  config: OptimizerConfig, total_steps: int
+) -> tuple[optax.GradientTransformation, Callable]:
+  """Returns the optimizer and its schedule, step -> learning rate.
+
+  AdamW, arXiv:1711.05101: the decay is multiplied by the learning rate.
+  """
+  schedule = warmup_cosine(
+    config.learning_rate,
+    warmup_steps=config.warmup_steps,
+    total_steps=total_steps,
+    floor=config.floor,
+  )
+  adamw = optax.adamw(
+    schedule,
+    b1=config.b1,
+    b2=config.b2,
+    weight_decay=config.weight_decay,
+    mask=decay_mask,
+  )
+  if not config.clip_norm:
+    return adamw, schedule
+  clip = optax.clip_by_global_norm(config.clip_norm)
+  return optax.chain(clip, adamw), schedule

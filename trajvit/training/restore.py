@@ -1,0 +1,82 @@
+"""From a run directory back to a model that can be called."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+
+from trajvit.models import build_model
+from trajvit.training.checkpoint import Checkpoints, abstract
+from trajvit.training.config import MeshConfig, RunConfig, read_config
+from trajvit.training.functional import functional
+from trajvit.training.sharding import build_mesh, replicated
+from trajvit.training.workdir import read_run_config
+
+
+@dataclasses.dataclass(frozen=True)
+class RestoredRun:
+  """A trained model.
+
+  Attributes:
+    config: of the run.
+    build: returns the model with its initial values.
+    apply: `apply(variables, batch, key=None) -> outputs`.
+    variables: {"params", "batch_stats"}, copied to all devices.
+    step: steps they were trained for.
+    meta: of the checkpoint; `meta["model_context"]` is what the data told the
+      model: `clip_shape`, `max_tracks`, `vocab_size`, `text_length`.
+  """
+
+  config: RunConfig
+  build: Callable
+  apply: Callable
+  variables: dict
+  step: int
+  meta: dict
+
+
+def restore_run(
+  workdir: str | Path,
+  *,
+  step: int | str | None = None,
+  ema: bool | None = None,
+) -> RestoredRun:
+  """Returns the model of a run as one of its checkpoints has it.
+
+  Args:
+    workdir: of the run.
+    step: which checkpoint; None = the newest, "best" = the best by the metric
+      of the config.
+    ema: whether to take the moving average of the parameters; None = where the
+      run keeps one.
+
+  Raises:
+    FileNotFoundError: no run, or no such checkpoint.
+    ValueError: `ema` of a run that keeps none.
+  """
+  config = read_config(read_run_config(workdir))
+  keeps_ema = config.optimizer.ema_decay > 0
+  if ema and not keeps_ema:
+    raise ValueError("this run keeps no moving average: ema_decay is 0")
+  checkpoints = Checkpoints(
+    Path(workdir) / "checkpoints", config.checkpoint, read_only=True
+  )
+  step = checkpoints.find(step)
+  meta = checkpoints.meta(step)
+
+  context = dict(meta["model_context"])
+  context["clip_shape"] = tuple(context["clip_shape"])
+
+  def build():
+    return build_model(config.model, seed=config.seed, **context)
+
+  init, apply = functional(build)
+  everywhere = replicated(build_mesh(MeshConfig()))
+  shapes = jax.eval_shape(init)
+  like = abstract(shapes, jax.tree.map(lambda _: everywhere, shapes))
+  variables = checkpoints.restore_variables(
+    like, step=step, ema=keeps_ema if ema is None else ema
+  )
+  checkpoints.close()
+  return RestoredRun(config, build, apply, variables, step, meta)

@@ -1,0 +1,49 @@
+"""How fast a run is, and how long it waits for data."""
+
+import collections
+import time
+from collections.abc import Iterator
+
+WINDOW = 20  # steps that speeds are averaged over
+
+
+class StepTimer:
+  """Times the steps of a run and its waits for data.
+
+  Args:
+    clips: batch size.
+  """
+
+  def __init__(self, clips: int):
+    self._clips = clips
+    self._waited = 0.0
+    self._last = time.perf_counter()
+    self._steps = collections.deque(maxlen=WINDOW)
+
+  def next(self, batches: Iterator):
+    """Returns the next item of `batches` and counts the time it takes."""
+    start = time.perf_counter()
+    item = next(batches)
+    self._waited += time.perf_counter() - start
+    return item
+
+  def lap(self) -> dict[str, float]:
+    """Ends a step; returns means over the last WINDOW steps.
+
+    Returns:
+      `time/step_ms`, `time/clips_per_second`, and `time/data_wait_%`, the share
+      of the time in which the program only waited for data.
+    """
+    now = time.perf_counter()
+    self._steps.append((now - self._last, self._waited))
+    self._last, self._waited = now, 0.0
+    seconds, waited = map(sum, zip(*self._steps, strict=True))
+    return {
+      "time/step_ms": 1000 * seconds / len(self._steps),
+      "time/clips_per_second": self._clips * len(self._steps) / seconds,
+      "time/data_wait_%": 100 * waited / seconds,
+    }
+
+  def resume(self) -> None:
+    """Leaves out the time since the last step, spent on something else."""
+    self._last, self._waited = time.perf_counter(), 0.0

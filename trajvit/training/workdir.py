@@ -1,0 +1,69 @@
+"""The run directory: its config, and whether a run may go on in it."""
+
+import json
+from pathlib import Path
+
+from trajvit.training.provenance import write_json
+
+# What may differ between a run and its continuation: none of it changes a
+# number of the training. Everything else would make it another run.
+MAY_CHANGE = ("checkpoint", "compilation_cache", "data.loader", "evals", "mesh")
+
+
+def open_workdir(
+  workdir: str | Path, config: dict, *, write: bool = True
+) -> Path:
+  """Makes the run directory and writes config.json, or checks what is there.
+
+  Args:
+    workdir: the directory.
+    config: the resolved config, plain nested values.
+    write: False on all processes but one.
+
+  Raises:
+    ValueError: the directory holds a run with another config.
+  """
+  workdir = Path(workdir).expanduser().resolve()
+  path = workdir / "config.json"
+  if path.exists():
+    old, new = _flat(read_run_config(workdir)), _flat(config)
+    differing = [
+      f"{key} was {old.get(key)!r} and is {new.get(key)!r}"
+      for key in sorted(old | new)
+      if old.get(key) != new.get(key) and not _may_change(key)
+    ]
+    if differing:
+      raise ValueError(
+        f"{workdir} holds a run with another config; use a new --workdir, or "
+        f"set back: {'; '.join(differing)}"
+      )
+  if write:
+    write_json(path, config)
+  return workdir
+
+
+def read_run_config(workdir: str | Path) -> dict:
+  """Returns the resolved config of a run.
+
+  Raises:
+    FileNotFoundError: `workdir` is no run directory.
+  """
+  path = Path(workdir) / "config.json"
+  if not path.exists():
+    raise FileNotFoundError(f"{workdir} is no run directory: no config.json")
+  return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _may_change(key):
+  return any(key == name or key.startswith(name + ".") for name in MAY_CHANGE)
+
+
+def _flat(config, prefix=""):
+  """{"a.b": value}; tuples compare equal to the lists that JSON makes."""
+  flat = {}
+  for key, value in config.items():
+    if isinstance(value, dict) and value:
+      flat |= _flat(value, f"{prefix}{key}.")
+    else:
+      flat[prefix + key] = json.loads(json.dumps(value))
+  return flat
