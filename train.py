@@ -1,0 +1,224 @@
+r"""Trains a model: the whole line, from top to bottom.
+
+  python train.py --config=configs/smoke_trajectory.py:steps=30 --workdir=W
+  python train.py --config=... --config.optimizer.learning_rate=3e-4 --workdir=W
+
+Started again with the same arguments it goes on from the newest checkpoint, to
+the numbers of a run that never stopped. SIGTERM saves and ends it.
+"""
+
+import sys
+
+import jax
+import numpy as np
+from absl import app, flags
+from ml_collections import config_flags
+
+from trajvit.data import build_loader
+from trajvit.evaluators import EVALUATORS
+from trajvit.models import build_model
+from trajvit.objectives import build_objectives
+from trajvit.training import provenance
+from trajvit.training.checkpoint import (
+  Checkpoints,
+  abstract,
+  check_data_record,
+)
+from trajvit.training.config import CheckpointConfig, read_config
+from trajvit.training.evaluation import Evaluation
+from trajvit.training.functional import functional
+from trajvit.training.metrics_log import MetricsLog
+from trajvit.training.optim import build_optimizer
+from trajvit.training.progress import Progress
+from trajvit.training.runtime import (
+  StopRequest,
+  join_processes,
+  keep_compiled_programs,
+)
+from trajvit.training.sharding import (
+  batch_sharding,
+  build_mesh,
+  default_rules,
+  make_predict,
+  replicated,
+  state_shardings,
+  to_global,
+)
+from trajvit.training.state import init_state
+from trajvit.training.step import make_train_step
+from trajvit.training.timing import StepTimer
+from trajvit.training.workdir import open_workdir
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "File of the config.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.")
+
+
+def main(argv):
+  """Runs the config of the command line."""
+  del argv
+  join_processes()
+  train(CONFIG.value.to_dict(), WORKDIR.value)
+
+
+def train(raw: dict, workdir: str) -> None:
+  """Trains from plain nested values, from the start or the newest checkpoint.
+
+  Args:
+    raw: the config, see `training.config.RunConfig`.
+    workdir: the run directory.
+
+  Raises:
+    ValueError: something in the config that nobody reads or cannot be, or a
+      directory that holds another run.
+    FloatingPointError: a loss or gradient that is not finite.
+  """
+  # ---------------------------------------------------------------- config
+  config = read_config(raw)
+  first_process = jax.process_index() == 0
+  workdir = open_workdir(workdir, raw, write=first_process)
+  keep_compiled_programs(config.compilation_cache)
+  stop_requested = StopRequest()
+
+  # ------------------------------------------------------------------ data
+  mesh = build_mesh(config.mesh)
+  loader = build_loader(config.data, config.data["train"], seed=config.seed)
+  data_record = {
+    "seed": config.seed,
+    "batch_size": config.data["batch_size"],
+    "fingerprint": loader.fingerprint(),
+  }
+  evaluations = []
+  for key, setting in config.evals.items():
+    clips = build_loader(config.data, setting.data, seed=config.seed)
+    evaluator = EVALUATORS.build(setting.spec, loader=clips)
+    evaluations.append(Evaluation(key, config, clips, evaluator))
+
+  # ------------------------------------------------------- model and step
+  options = config.optimizer
+  init, apply = functional(
+    lambda: build_model(
+      config.model, seed=config.seed, **loader.model_context()
+    )
+  )
+  tx, schedule = build_optimizer(options, config.total_steps)
+
+  def first_state():
+    return init_state(init(), tx, ema=options.ema_decay > 0)
+
+  shapes = jax.eval_shape(first_state)
+  shardings = state_shardings(shapes, mesh, default_rules(mesh), tx)
+  train_step = jax.jit(
+    make_train_step(
+      apply,
+      build_objectives(config.objectives),
+      tx,
+      schedule,
+      accumulate_steps=options.accumulate_steps,
+      ema_decay=options.ema_decay,
+    ),
+    donate_argnums=0,
+    out_shardings=(shardings, replicated(mesh)),
+  )
+  predict = make_predict(apply, mesh)
+
+  # --------------------------------------------------- restore, or start
+  checkpoints = Checkpoints(workdir / "checkpoints", config.checkpoint)
+  start = checkpoints.latest_step() or 0
+  if start:
+    like = abstract(shapes, shardings)
+    state, saved_record, _ = checkpoints.restore(like, step=start)
+    check_data_record(saved_record, data_record)
+  else:
+    state = jax.jit(first_state, out_shardings=shardings)()
+  meta = {
+    "model_context": loader.model_context(),
+    "commit": provenance.commit(),
+    "versions": provenance.versions(),
+  }
+
+  # -------------------------------------------------------------- the loop
+  metrics_log = MetricsLog(
+    workdir / "metrics.jsonl", step=start, write=first_process
+  )
+  timings_log = MetricsLog(
+    workdir / "timings.jsonl", step=start, write=first_process
+  )
+  progress = Progress(config.total_steps, start)
+  timer = StepTimer(config.data["batch_size"])
+  run_key = jax.random.key(config.seed)
+  batches = loader.train(start)
+  unread = None  # the newest step, while the device still works on it
+
+  def read(step, metrics, info):
+    """Waits for a step, checks that it is finite, and logs it."""
+    metrics = jax.device_get(metrics)
+    loss, norm = metrics["train/loss"], metrics["train/grad_norm"]
+    if not (np.isfinite(loss) and np.isfinite(norm)):
+      # The state has halted: it is still the one from before this step.
+      halted = Checkpoints(workdir / "halted", CheckpointConfig(every=1))
+      halted.save(step - 1, state, data=data_record, meta=meta)
+      halted.close()
+      raise FloatingPointError(
+        f"step {step}: loss {loss}, gradient norm {norm}; the state before it "
+        f"is in {workdir / 'halted'}; its clips: {', '.join(info.names)}"
+      )
+    timings = timer.lap()
+    progress.update(metrics, timings)
+    if step % config.log_every == 0 or step == config.total_steps:
+      metrics_log.write(step, metrics)
+      timings_log.write(step, timings)
+
+  for step in range(start + 1, config.total_steps + 1):
+    # The device still computes the last step while this one is prepared.
+    batch, info = timer.next(batches)
+    batch = to_global(batch, batch_sharding(mesh))
+    state, metrics = train_step(state, batch, run_key)
+    if unread:
+      read(*unread)
+    unread = step, metrics, info
+
+    stopping = stop_requested(checkpoints, step)
+    ending = stopping or step == config.total_steps
+    saving = ending or step % config.checkpoint.every == 0
+    evaluating = [x for x in evaluations if x.due(step)]
+    if not (saving or evaluating):
+      continue
+
+    # ---------------------------------------------- evaluate, and save
+    read(*unread)
+    unread = None
+    results = {}
+    for evaluation in evaluating:
+      found = evaluation.run(
+        predict,
+        state.variables,
+        step=step,
+        directory=workdir / "eval" if first_process else None,
+      )
+      metrics_log.write(step, found)
+      results |= found
+    if saving:
+      checkpoints.save(
+        step,
+        state,
+        data={"step": step, **data_record},
+        meta=meta,
+        metrics=results,
+      )
+    timer.resume()
+    if stopping:
+      progress.say(
+        f"stopped after step {step}; to go on: python {' '.join(sys.argv)}"
+      )
+      break
+
+  # --------------------------------------------------------------- the end
+  checkpoints.close()
+  progress.close()
+  metrics_log.close()
+  timings_log.close()
+
+
+if __name__ == "__main__":
+  flags.mark_flags_as_required(["config", "workdir"])
+  app.run(main)
