@@ -91,19 +91,21 @@ def _create_arrays(folder, count, clip: RenderedClip):
   The room is checked first: a disk that fills up under a memory map kills the
   process without a message.
   """
-  for name, value in clip._asdict().items():
-    if value is None:
-      continue
-    value = np.asarray(value)
-    free, needed = shutil.disk_usage(folder).free, count * value.nbytes
-    if needed > free:
-      raise OSError(
-        f"{folder.parent} has {free / 1e9:.2f} GB free, "
-        f"{needed / 1e9:.2f} GB needed for the {name} of {count} clips"
-      )
-    np.lib.format.open_memmap(
-      folder / f"{name}.npy", "w+", value.dtype, (count, *value.shape)
+  arrays = {
+    name: np.asarray(value)
+    for name, value in clip._asdict().items()
+    if value is not None
+  }
+  needed = count * sum(array.nbytes for array in arrays.values())
+  free = shutil.disk_usage(folder).free
+  if needed > free:
+    raise OSError(
+      f"{count} clips need {needed / 1e9:.2f} GB, "
+      f"{folder.parent} has {free / 1e9:.2f} GB free"
     )
+  for name, array in arrays.items():
+    shape = (count, *array.shape)
+    np.lib.format.open_memmap(folder / f"{name}.npy", "w+", array.dtype, shape)
 
 
 def _render_all(folder, count, render, processes):

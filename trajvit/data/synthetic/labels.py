@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def compact_tracks(labels: np.ndarray, grid: int, max_tracks: int):
+def grid_tracks(labels: np.ndarray, grid: int, max_tracks: int):
   """Samples a label map at cell centres and numbers its tracks compactly.
 
   Args:

@@ -20,7 +20,7 @@ from trajvit.data.synthetic.caption import (
   caption_words,
   named_sprites,
 )
-from trajvit.data.synthetic.labels import compact_tracks
+from trajvit.data.synthetic.labels import grid_tracks
 from trajvit.data.synthetic.render import render
 from trajvit.data.synthetic.splits import SplitScenes
 from trajvit.data.synthetic.vocabulary import MOTIONS
@@ -156,7 +156,7 @@ class MovingSprites:
       extract_tracks = _import_extractor()
       labels = extract_tracks(frames, max_tracks=spec.max_tracks)
     return RenderedClip(
-      frames, *compact_tracks(labels, spec.track_grid, spec.max_tracks)
+      frames, *grid_tracks(labels, spec.track_grid, spec.max_tracks)
     )
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from trajvit.data.synthetic.labels import compact_tracks
+from trajvit.data.synthetic.labels import grid_tracks
 
 
 def slow(labels, grid, max_tracks):
@@ -33,7 +33,7 @@ def test_equals_the_definition(grid, max_tracks, dtype):
   rng = np.random.default_rng(grid + max_tracks)
   lowest = -1 if dtype == np.int32 else 0
   labels = rng.integers(lowest, 7, (3, 12, 12)).astype(dtype) * 5
-  tracks, dropped = compact_tracks(labels, grid, max_tracks)
+  tracks, dropped = grid_tracks(labels, grid, max_tracks)
   expected, expected_dropped = slow(labels, grid, max_tracks)
   np.testing.assert_array_equal(tracks, expected)
   assert dropped == expected_dropped
@@ -41,7 +41,7 @@ def test_equals_the_definition(grid, max_tracks, dtype):
 
 
 def test_no_track_at_all():
-  tracks, dropped = compact_tracks(np.full((2, 4, 4), -1), 2, 3)
+  tracks, dropped = grid_tracks(np.full((2, 4, 4), -1), 2, 3)
   assert (tracks == -1).all() and tracks.shape == (2, 2, 2)
   assert dropped == 0
 
@@ -51,6 +51,6 @@ def test_names_of_labels_do_not_matter():
   labels = rng.integers(0, 5, (3, 8, 8))
   renamed = rng.permutation(100)[:5][labels]
   for max_tracks in (2, 5):
-    a, _ = compact_tracks(labels, 4, max_tracks)
-    b, _ = compact_tracks(renamed, 4, max_tracks)
+    a, _ = grid_tracks(labels, 4, max_tracks)
+    b, _ = grid_tracks(renamed, 4, max_tracks)
     np.testing.assert_array_equal(a, b)
