@@ -52,6 +52,6 @@ def test_fourier_ends_with_the_coordinates():
   got = fourier(x, 3)
   assert got.shape == (1, 2 * 3 * 2 + 2)
   np.testing.assert_allclose(
-    got[0, :3], np.sin(np.pi * 0.25 * 2.0 ** np.arange(3)), atol=1e-6
+    got[0, :3], np.sin(np.pi * 0.25 * 2.0 ** (np.arange(3) / 2)), atol=1e-6
   )
   np.testing.assert_allclose(got[0, -2:], [-0.5, 1.0])

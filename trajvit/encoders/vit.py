@@ -80,7 +80,6 @@ class ViT(nnx.Module):
         size.num_heads,
         size.mlp_dim,
         epsilon=epsilon,
-        init="trunc_normal",
         dtype=dtype,
         rngs=rngs,
       )

@@ -41,18 +41,18 @@ def sinusoid(
   return jnp.where(even, jnp.sin(phase), jnp.cos(phase))
 
 
-def fourier(coordinates: jax.Array, octaves: int) -> jax.Array:
-  """Returns sines and cosines at doubling frequencies, and the coordinates.
+def fourier(coordinates: jax.Array, count: int) -> jax.Array:
+  """Returns sines and cosines at half-octave steps, and the coordinates.
 
   Args:
     coordinates: [..., d] in [0, 1].
-    octaves: number of frequencies, pi, 2 pi, 4 pi, ...
+    count: number of frequencies, pi * 2^(i / 2).
 
   Returns:
-    [..., 2 * octaves * d + d] float32; the last d are 2 x - 1.
+    [..., 2 * count * d + d] float32; the last d are 2 x - 1.
   """
   x = coordinates.astype(jnp.float32)
-  phase = x[..., None] * (np.pi * 2.0 ** np.arange(octaves))
+  phase = x[..., None] * (np.pi * 2.0 ** (np.arange(count) / 2))
   phase = phase.reshape(x.shape[:-1] + (-1,))
   return jnp.concatenate([jnp.sin(phase), jnp.cos(phase), 2 * x - 1], axis=-1)
 

@@ -14,8 +14,8 @@ from trajvit.ops.tracks import track_boxes
 from trajvit.tokenizers.tracked import by_track, track_tokens, tracked_clip
 from trajvit.types import Clip, Tokens
 
-# Frequencies of a box coordinate: the finest has a period of 1/64 frame.
-OCTAVES = 8
+# Frequencies of a box coordinate: the finest has a period of 1/5.7 frame.
+FREQUENCIES = 8
 
 
 class TrajectoryLightTokenizer(nnx.Module):
@@ -58,7 +58,7 @@ class TrajectoryLightTokenizer(nnx.Module):
     self.norm = LayerNorm(stem_width, dtype=dtype)
     options |= dict(num_heads=num_heads, frames=frames)
     self.appearance = TrackReader(stem_width, width, **options)
-    self.position = TrackReader(8 * OCTAVES + 4, width, **options)
+    self.position = TrackReader(8 * FREQUENCIES + 4, width, **options)
 
   def __call__(self, clip: Clip, *, key=None) -> tuple[Tokens, dict]:
     """Returns N = M tokens, one for every track.
@@ -84,7 +84,7 @@ class TrajectoryLightTokenizer(nnx.Module):
 
     present = by_track(area > 0)  # [B M, T]
     embedding = self.appearance(by_track(self.norm(pooled)), present)
-    embedding += self.position(by_track(fourier(boxes, OCTAVES)), present)
+    embedding += self.position(by_track(fourier(boxes, FREQUENCIES)), present)
     embedding = embedding.reshape(-1, self.max_tracks, embedding.shape[-1])
     return track_tokens(embedding, area, clip.tracks), {"area": area}
 
