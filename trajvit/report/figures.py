@@ -1,0 +1,99 @@
+"""Figures of a comparison, as PNG bytes."""
+
+import io
+import statistics
+
+import matplotlib
+
+matplotlib.use("agg")
+
+from matplotlib import pyplot as plt  # noqa: E402
+
+from trajvit.report.runs import Run, group_runs  # noqa: E402
+
+
+def accuracy_against(
+  runs: list[Run], cost: str, label: str, galleries: list[str]
+) -> bytes:
+  """Draws t2v R@5 of every gallery against a cost: the Pareto plot.
+
+  Args:
+    runs: of all methods and seeds.
+    cost: name of the metric of the `cost` evaluation, on a logarithmic axis.
+    label: of that axis.
+    galleries: keys of retrieval evaluations.
+  """
+  figure, axes = plt.subplots(
+    1, len(galleries), figsize=(4 * len(galleries), 3.6), sharey=True
+  )
+  for axis, gallery in zip(_list(axes), galleries, strict=True):
+    for color, (name, group) in _colored(runs):
+      costs = [run.metric("cost", cost) for run in group]
+      scores = [run.metric(gallery, "t2v_R@5") for run in group]
+      if None in costs + scores:
+        continue
+      mean = statistics.mean(scores)
+      spread = [[mean - min(scores)], [max(scores) - mean]]
+      at = statistics.mean(costs)
+      axis.errorbar(at, mean, spread, marker="o", color=color, capsize=3)
+      axis.annotate(
+        f"{name} ({group[0].tracks})"
+        if group[0].tracks != "none used"
+        else name,
+        (at, mean),
+        textcoords="offset points",
+        xytext=(5, 5),
+        fontsize=7,
+      )
+    axis.set(title=gallery, xlabel=label, xscale="log", ylim=(0, 105))
+    axis.margins(x=0.35)
+    axis.grid(alpha=0.3)
+  _list(axes)[0].set_ylabel("text-to-video R@5 (%)")
+  return _png(figure)
+
+
+def curves(runs: list[Run]) -> bytes:
+  """Draws training loss, and validation R@5 over steps and over compute."""
+  figure, (loss, steps, compute) = plt.subplots(1, 3, figsize=(13, 3.6))
+  for color, (name, group) in _colored(runs):
+    for i, run in enumerate(group):
+      style = dict(color=color, label=name if i == 0 else None, alpha=0.8)
+      loss.plot(*run.curve("train/loss"), **style)
+      at, score = run.curve("validation/t2v_R@5")
+      steps.plot(at, score, marker=".", **style)
+      if run.step_gflops is not None:
+        tflops = [step * run.step_gflops / 1000 for step in at]
+        compute.plot(tflops, score, marker=".", **style)
+  loss.set(xlabel="step", ylabel="training loss", title="loss")
+  steps.set(
+    xlabel="step", ylabel="t2v R@5 (%)", title="validation, equal steps"
+  )
+  compute.set(
+    xlabel="training compute, video side (TFLOP)",
+    ylabel="t2v R@5 (%)",
+    title="validation, equal compute",
+    xscale="log",
+  )
+  for axis in (loss, steps, compute):
+    axis.grid(alpha=0.3)
+  loss.legend(fontsize=7)
+  return _png(figure)
+
+
+def _colored(runs):
+  """(color, (name, runs)) of every method, alike in all figures."""
+  colors = plt.rcParams["axes.prop_cycle"].by_key()["color"]
+  groups = group_runs(runs).items()
+  return [(colors[i % len(colors)], g) for i, g in enumerate(groups)]
+
+
+def _list(axes):
+  return list(axes) if hasattr(axes, "__len__") else [axes]
+
+
+def _png(figure):
+  figure.tight_layout()
+  buffer = io.BytesIO()
+  figure.savefig(buffer, format="png", dpi=110)
+  plt.close(figure)
+  return buffer.getvalue()
