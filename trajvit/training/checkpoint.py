@@ -86,7 +86,7 @@ class Checkpoints:
     self._manager.save(
       step,
       args=ocp.args.Composite(
-        state=ocp.args.StandardSave(_as_dict(state)),
+        state=ocp.args.PyTreeSave(_as_dict(state)),
         data=ocp.args.JsonSave(data),
         meta=ocp.args.JsonSave(meta),
       ),
@@ -110,7 +110,7 @@ class Checkpoints:
     found = self._manager.restore(
       self.find(step),
       args=ocp.args.Composite(
-        state=ocp.args.StandardRestore(_as_dict(like)),
+        state=_restore_args(_as_dict(like)),
         data=ocp.args.JsonRestore(),
         meta=ocp.args.JsonRestore(),
       ),
@@ -130,14 +130,8 @@ class Checkpoints:
     """
     name = "ema" if ema else "params"
     wanted = {name: like["params"], "batch_stats": like["batch_stats"]}
-    restore = ocp.args.PyTreeRestore(
-      wanted,
-      restore_args=ocp.checkpoint_utils.construct_restore_args(wanted),
-      partial_restore=True,
-    )
-    found = self._manager.restore(
-      self.find(step), args=ocp.args.Composite(state=restore)
-    )["state"]
+    args = ocp.args.Composite(state=_restore_args(wanted, partial=True))
+    found = self._manager.restore(self.find(step), args=args)["state"]
     return {"params": found[name], "batch_stats": found["batch_stats"]}
 
   def meta(self, step: int | str | None = None) -> dict:
@@ -204,6 +198,15 @@ def abstract(tree, shardings):
     lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
     tree,
     shardings,
+  )
+
+
+def _restore_args(like, partial=False):
+  """Arrays in the layout of `like`, and no others where `partial`."""
+  return ocp.args.PyTreeRestore(
+    like,
+    restore_args=ocp.checkpoint_utils.construct_restore_args(like),
+    partial_restore=partial,
   )
 
 
