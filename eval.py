@@ -10,7 +10,7 @@ Writes <out>/<name>.json, metrics and manifest, and prints one line of JSON.
 import json
 from pathlib import Path
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from trajvit.data import build_loader
@@ -33,6 +33,7 @@ OUT = flags.DEFINE_string("out", None, "Where to write; default: WORKDIR/eval.")
 def main(argv):
   """Runs the evaluations of the command line."""
   del argv
+  logging.set_verbosity(logging.WARNING)
   step = STEP.value
   if step is not None and step != "best":
     step = int(step)

@@ -8,10 +8,11 @@ the numbers of a run that never stopped. SIGTERM saves and ends it.
 """
 
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from trajvit.data import build_loader
@@ -47,7 +48,7 @@ from trajvit.training.sharding import (
 from trajvit.training.state import init_state
 from trajvit.training.step import make_train_step
 from trajvit.training.timing import StepTimer
-from trajvit.training.workdir import open_workdir
+from trajvit.training.workdir import check_run_config, write_run_config
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "File of the config.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.")
@@ -56,6 +57,7 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.")
 def main(argv):
   """Runs the config of the command line."""
   del argv
+  logging.set_verbosity(logging.WARNING)
   join_processes()
   train(CONFIG.value.to_dict(), WORKDIR.value)
 
@@ -75,7 +77,8 @@ def train(raw: dict, workdir: str) -> None:
   # ---------------------------------------------------------------- config
   config = read_config(raw)
   first_process = jax.process_index() == 0
-  workdir = open_workdir(workdir, raw, write=first_process)
+  workdir = Path(workdir).expanduser().resolve()
+  check_run_config(workdir, raw)
   keep_compiled_programs(config.compilation_cache)
   stop_requested = StopRequest()
 
@@ -135,6 +138,9 @@ def train(raw: dict, workdir: str) -> None:
     "commit": provenance.commit(),
     "versions": provenance.versions(),
   }
+
+  if first_process:
+    write_run_config(workdir, raw)
 
   # -------------------------------------------------------------- the loop
   metrics_log = MetricsLog(

@@ -22,7 +22,7 @@ class Checkpoints:
   Args:
     directory: made if missing; a folder below it for every step.
     config: which to keep.
-    read_only: never writes or deletes.
+    read_only: neither makes the directory nor tidies it up.
   """
 
   def __init__(
@@ -49,7 +49,6 @@ class Checkpoints:
       )
     options = ocp.CheckpointManagerOptions(
       create=not read_only,
-      read_only=read_only,
       best_fn=score if config.keep_best else None,
       preservation_policy=policies.AnyPreservationPolicy(keep),
       cleanup_tmp_directories=not read_only,

@@ -24,6 +24,7 @@ class RestoredRun:
     apply: `apply(variables, batch, key=None) -> outputs`.
     variables: {"params", "batch_stats"}, copied to all devices.
     step: steps they were trained for.
+    ema: whether they are the moving average.
     meta: of the checkpoint; `meta["model_context"]` is what the data told the
       model: `clip_shape`, `max_tracks`, `vocab_size`, `text_length`.
   """
@@ -33,6 +34,7 @@ class RestoredRun:
   apply: Callable
   variables: dict
   step: int
+  ema: bool
   meta: dict
 
 
@@ -57,6 +59,7 @@ def restore_run(
   """
   config = read_config(read_run_config(workdir))
   keeps_ema = config.optimizer.ema_decay > 0
+  ema = keeps_ema if ema is None else ema
   if ema and not keeps_ema:
     raise ValueError("this run keeps no moving average: ema_decay is 0")
   checkpoints = Checkpoints(
@@ -75,8 +78,6 @@ def restore_run(
   everywhere = replicated(build_mesh(MeshConfig()))
   shapes = jax.eval_shape(init)
   like = abstract(shapes, jax.tree.map(lambda _: everywhere, shapes))
-  variables = checkpoints.restore_variables(
-    like, step=step, ema=keeps_ema if ema is None else ema
-  )
+  variables = checkpoints.restore_variables(like, step=step, ema=ema)
   checkpoints.close()
-  return RestoredRun(config, build, apply, variables, step, meta)
+  return RestoredRun(config, build, apply, variables, step, ema, meta)

@@ -56,7 +56,7 @@ def make_train_step(
     metrics = {f"train/{name}": x for name, x in metrics.items()} | {
       "train/loss": value,
       "train/tokens_per_clip": mask.sum() / batch.clip.frames.shape[0],
-      "train/padding_%": 100 * (1 - mask.mean(dtype=jnp.float32)),
+      "train/padding_%": 100 * (~mask).mean(dtype=jnp.float32),
     }
     metrics = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), metrics)
     return value, (merge(batch_stats, outputs.get("batch_stats", {})), metrics)

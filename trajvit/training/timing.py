@@ -19,6 +19,7 @@ class StepTimer:
     self._waited = 0.0
     self._last = time.perf_counter()
     self._steps = collections.deque(maxlen=WINDOW)
+    self._laps = 0
 
   def next(self, batches: Iterator):
     """Returns the next item of `batches` and counts the time it takes."""
@@ -30,11 +31,16 @@ class StepTimer:
   def lap(self) -> dict[str, float]:
     """Ends a step; returns means over the last WINDOW steps.
 
+    The first step, which compiles, counts only until there is a second.
+
     Returns:
       `time/step_ms`, `time/clips_per_second`, and `time/data_wait_%`, the share
       of the time in which the program only waited for data.
     """
     now = time.perf_counter()
+    self._laps += 1
+    if self._laps == 2:
+      self._steps.clear()
     self._steps.append((now - self._last, self._waited))
     self._last, self._waited = now, 0.0
     seconds, waited = map(sum, zip(*self._steps, strict=True))

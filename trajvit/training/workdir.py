@@ -10,36 +10,30 @@ from trajvit.training.provenance import write_json
 MAY_CHANGE = ("checkpoint", "compilation_cache", "data.loader", "evals", "mesh")
 
 
-def open_workdir(
-  workdir: str | Path, config: dict, *, write: bool = True
-) -> Path:
-  """Makes the run directory and writes config.json, or checks what is there.
-
-  Args:
-    workdir: the directory.
-    config: the resolved config, plain nested values.
-    write: False on all processes but one.
+def check_run_config(workdir: str | Path, config: dict) -> None:
+  """Checks that a run with `config` may start or go on in `workdir`.
 
   Raises:
     ValueError: the directory holds a run with another config.
   """
-  workdir = Path(workdir).expanduser().resolve()
-  path = workdir / "config.json"
-  if path.exists():
-    old, new = _flat(read_run_config(workdir)), _flat(config)
-    differing = [
-      f"{key} was {old.get(key)!r} and is {new.get(key)!r}"
-      for key in sorted(old | new)
-      if old.get(key) != new.get(key) and not _may_change(key)
-    ]
-    if differing:
-      raise ValueError(
-        f"{workdir} holds a run with another config; use a new --workdir, or "
-        f"set back: {'; '.join(differing)}"
-      )
-  if write:
-    write_json(path, config)
-  return workdir
+  if not (Path(workdir) / "config.json").exists():
+    return
+  old, new = _flat(read_run_config(workdir)), _flat(config)
+  differing = [
+    f"{key} was {old.get(key)!r} and is {new.get(key)!r}"
+    for key in sorted(old | new)
+    if old.get(key) != new.get(key) and not _may_change(key)
+  ]
+  if differing:
+    raise ValueError(
+      f"{workdir} holds a run with another config; use a new --workdir, or "
+      f"set back: {'; '.join(differing)}"
+    )
+
+
+def write_run_config(workdir: str | Path, config: dict) -> None:
+  """Writes the resolved config, plain nested values, to config.json."""
+  write_json(Path(workdir) / "config.json", config)
 
 
 def read_run_config(workdir: str | Path) -> dict:
