@@ -1,0 +1,142 @@
+"""Frames out of video files, still images, and videos written: through PyAV.
+
+Everything that can be wrong with a file is a `BrokenClip` with one line of
+reason. Files are closed when a function returns.
+"""
+
+import contextlib
+import fractions
+import os
+from collections.abc import Callable, Sequence
+
+import av
+import numpy as np
+from PIL import Image, ImageOps
+
+from trajvit.data.example import BrokenClip
+from trajvit.data.video_reader import VideoInfo, one_line, open_video
+
+_ENCODERS = ("libx264", "libopenh264", "mpeg4")
+
+
+def probe(path: str | os.PathLike) -> VideoInfo:
+  """Returns what a video is, having decoded its first frame.
+
+  Raises:
+    BrokenClip: it cannot be read.
+  """
+  with open_video(path) as video:
+    return video.info
+
+
+def decode_frames(
+  path: str | os.PathLike,
+  indices: Sequence[int] | np.ndarray,
+  size: tuple[int, int] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the frames at `indices`, in that order.
+
+  Args:
+    path: the video.
+    indices: T frame numbers in [0, num_frames), in any order, also repeated.
+    size: (height, width) to resize to while decoding, bilinear and
+      antialiased; None keeps the video's own.
+
+  Returns:
+    frames: [T, H, W, 3] uint8 RGB.
+    times: [T] float32, seconds from the first frame of the video.
+
+  Raises:
+    BrokenClip: the file cannot be read, or ends before a frame asked for.
+    ValueError: an index is outside of the video.
+  """
+  return decode_clip(path, lambda info: (indices, size))
+
+
+def decode_clip(
+  path: str | os.PathLike, choose: Callable[[VideoInfo], tuple]
+) -> tuple[np.ndarray, np.ndarray]:
+  """Like `decode_frames`, for who must see the video to choose the frames.
+
+  Args:
+    path: the video; it is opened once.
+    choose: from the VideoInfo to (indices, size).
+
+  Returns:
+    What `decode_frames` does.
+
+  Raises:
+    BrokenClip: likewise; whatever `choose` raises comes through.
+    ValueError: an index is outside of the video.
+  """
+  with open_video(path) as video:
+    indices, size = choose(video.info)
+    return video.read(np.asarray(indices), size)
+
+
+def read_image(path: str | os.PathLike) -> np.ndarray:
+  """Returns an image file as [H, W, 3] uint8 RGB, upright.
+
+  Raises:
+    BrokenClip: it cannot be read.
+  """
+  try:
+    with Image.open(path) as image:
+      return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+  except (
+    OSError,
+    ValueError,
+    SyntaxError,  # Pillow's word for a broken PNG
+    Image.DecompressionBombError,
+  ) as error:
+    raise BrokenClip(os.fspath(path), one_line(error)) from error
+
+
+def write_video(
+  path: str | os.PathLike,
+  frames: np.ndarray,
+  fps: float,
+  *,
+  key_interval: int = 12,
+) -> None:
+  """Writes a video: H.264 where there is an encoder for it, else MPEG-4.
+
+  Args:
+    path: the file; its suffix names the container.
+    frames: [T, H, W, 3] uint8 RGB; T at least 1, H and W even.
+    fps: frame rate.
+    key_interval: frames from one key frame to the next; few make jumping
+      about in the file quick.
+
+  Raises:
+    ValueError: `frames` is not as above.
+    OSError: the file cannot be written.
+  """
+  if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8:
+    raise ValueError(
+      f"frames must be [T, H, W, 3] uint8, got {frames.dtype} {frames.shape}"
+    )
+  if not len(frames) or frames.shape[1] % 2 or frames.shape[2] % 2:
+    raise ValueError(
+      "frames must be at least one, of even height and width, got "
+      f"{len(frames)} of {frames.shape[1]} x {frames.shape[2]}"
+    )
+  with av.open(os.fspath(path), "w") as container:
+    rate = fractions.Fraction(fps).limit_denominator(1001)
+    stream = container.add_stream(_encoder(), rate=rate)
+    stream.height, stream.width = frames.shape[1:3]
+    stream.pix_fmt = "yuv420p"
+    stream.gop_size = key_interval
+    if stream.codec_context.name == "libx264":
+      stream.options = {"crf": "18", "preset": "veryfast"}
+    for frame in frames:
+      picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+      container.mux(stream.encode(picture))
+    container.mux(stream.encode(None))
+
+
+def _encoder() -> str:
+  for name in _ENCODERS:
+    with contextlib.suppress(av.codec.codec.UnknownCodecError):
+      return av.codec.Codec(name, "w").name
+  raise ValueError(f"this build of PyAV has none of {', '.join(_ENCODERS)}")

@@ -1,0 +1,280 @@
+"""One open video: which frames it has, and decoding them in one pass.
+
+Frame i is the picture on screen i / fps seconds after the first one. For a
+constant frame rate that is simply the i-th frame; for a variable one it is
+sampling in time. Positions come from timestamps, so that a frame is the same
+one whether it was reached by decoding on or by seeking. Files without
+presentation times (AVI, bare H.264) are counted through from the start.
+"""
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Iterator
+
+import av
+import numpy as np
+from av.stream import Disposition
+
+from trajvit.data.example import BrokenClip
+
+_DECODE_ON = 40  # frames ahead from which a seek may be cheaper than decoding
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoInfo:
+  """What is known of a video before its frames are decoded.
+
+  Attributes:
+    num_frames: as the container says, or counted where it does not.
+    fps: mean frame rate.
+    duration: num_frames / fps, in seconds.
+    width: pixels, as shown: after the rotation that phones note.
+    height: pixels, likewise.
+  """
+
+  num_frames: int
+  fps: float
+  duration: float
+  width: int
+  height: int
+
+
+@contextlib.contextmanager
+def open_video(path: str | os.PathLike) -> Iterator["VideoReader"]:
+  """Opens a video for a `with` block, after which nothing of it stays open.
+
+  Raises:
+    BrokenClip: it cannot be opened, or PyAV fails on it inside of the block.
+  """
+  path = os.fspath(path)
+  try:
+    if os.path.getsize(path) == 0:
+      raise BrokenClip(path, "the file is empty")
+    with (
+      av.open(path, metadata_errors="ignore") as container,
+      contextlib.closing(VideoReader(path, container)) as video,
+    ):
+      yield video
+  except (av.FFmpegError, OSError) as error:
+    raise BrokenClip(path, one_line(error)) from error
+
+
+def one_line(error: Exception) -> str:
+  """What an exception says, without the path that BrokenClip adds."""
+  reason = getattr(error, "strerror", None) or str(error)
+  return " ".join(reason.split()) or type(error).__name__
+
+
+@dataclasses.dataclass(frozen=True)
+class _Shown:
+  """A decoded frame, the first index it is shown at and for how many."""
+
+  frame: av.VideoFrame
+  index: int
+  span: int
+
+
+class VideoReader:
+  """An open video that decodes on from where it is; see `open_video`.
+
+  Attributes:
+    info: the VideoInfo.
+  """
+
+  def __init__(self, path: str, container):
+    """Decodes the first frame.
+
+    Raises:
+      BrokenClip: there is none.
+    """
+    self._path = path
+    self._container = container
+    self._stream = _picture_stream(path, container)
+    # One thread a clip: the loader reads many clips at once.
+    self._stream.codec_context.thread_count = 1
+    num_frames, self._fps, self._start = _extent(path, self._stream)
+    self._index_per_tick = float(self._stream.time_base) * self._fps
+    self._decode_on = _DECODE_ON
+    self._decoded = container.decode(self._stream)
+    self._ahead = None  # a frame decoded before its time has come
+    self._shown = self._decode(follows=-1)
+    if self._shown is None:
+      raise BrokenClip(path, "no frame can be decoded")
+    frame = self._shown.frame
+    height, width = frame.height, frame.width
+    if _quarter_turns(frame) % 2:
+      height, width = width, height
+    self.info = VideoInfo(
+      num_frames, self._fps, num_frames / self._fps, width, height
+    )
+
+  def close(self) -> None:
+    """Ends the decoder, which would otherwise keep the file open."""
+    self._decoded.close()
+    self._shown = self._ahead = None
+
+  def read(
+    self, indices: np.ndarray, size: tuple[int, int] | None = None
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """Decodes frames in one pass from the first to the last asked for.
+
+    Args:
+      indices: [T] int in any order, also repeated; none before what an
+        earlier call has read.
+      size: (height, width) to resize to, bilinear and antialiased; None keeps
+        the video's own.
+
+    Returns:
+      frames: [T, H, W, 3] uint8 RGB, in the order of `indices`.
+      times: [T] float32, seconds from the first frame of the video.
+
+    Raises:
+      BrokenClip: a frame is missing or damaged.
+      ValueError: an index is outside of the video.
+    """
+    wanted, order = np.unique(indices, return_inverse=True)
+    total = self.info.num_frames
+    if not len(wanted) or wanted[0] < 0 or wanted[-1] >= total:
+      raise ValueError(
+        f"{self._path}: frame indices must be one or more in [0, {total}), "
+        f"got {np.asarray(indices).tolist()}"
+      )
+    height, width = size or (self.info.height, self.info.width)
+    frames = np.empty((len(wanted), height, width, 3), np.uint8)
+    times = np.empty(len(wanted), np.float32)
+    for i, index in enumerate(wanted.tolist()):
+      try:
+        frame = self._at(index)
+      except av.FFmpegError as error:
+        raise self._missing(index, one_line(error)) from error
+      frames[i] = _upright_rgb(frame, height, width)
+      times[i] = self._seconds(frame, index)
+    return frames[order], times[order]
+
+  def _at(self, index) -> av.VideoFrame:
+    """Returns the frame shown at `index`, which never decreases."""
+    here = self._shown.index
+    if self._start is not None and index - here > self._decode_on:
+      self._seek(index, here)
+    while self._shown.index < index:
+      if self._ahead is None:
+        self._ahead = self._decode(follows=self._shown.index)
+      if self._ahead is None:
+        if index < self._shown.index + self._shown.span:
+          break  # the last frame is shown for long
+        raise self._missing(index, "the file ends there")
+      if self._ahead.index > index:
+        break
+      self._shown, self._ahead = self._ahead, None
+    if self._shown.frame.is_corrupt:
+      raise BrokenClip(self._path, f"frame {self._shown.index} is damaged")
+    return self._shown.frame
+
+  def _missing(self, index, reason) -> BrokenClip:
+    return BrokenClip(
+      self._path,
+      f"frame {index} of {self.info.num_frames} is missing, the last one "
+      f"decoded is {self._shown.index}: {reason}",
+    )
+
+  def _decode(self, follows) -> _Shown | None:
+    """Decodes one more frame, the one after index `follows`, if there is."""
+    frame = next(self._decoded, None)
+    if frame is None:
+      return None
+    if self._start is None or frame.pts is None:
+      return _Shown(frame, follows + 1, 1)
+    index = round((frame.pts - self._start) * self._index_per_tick)
+    span = round((frame.duration or 0) * self._index_per_tick)
+    return _Shown(frame, index, max(span, 1))
+
+  def _seek(self, index, here) -> None:
+    """Goes on at a key frame before `index`, coming from `here`."""
+    back = 0
+    while True:
+      target = max(index - back, 0)
+      self._decoded.close()
+      self._container.seek(
+        self._start + round(target / self._index_per_tick), stream=self._stream
+      )
+      self._decoded = self._container.decode(self._stream)
+      self._ahead = None
+      landed = self._decode(follows=-1)
+      if landed and landed.index <= index and landed.frame.pts is not None:
+        break
+      if target == 0:
+        raise BrokenClip(self._path, f"cannot seek to frame {index}")
+      back = max(2 * back, 16)  # frames are stored out of order: land earlier
+    self._shown = landed
+    if landed.index <= here:
+      # There was no key frame in between: this far, decoding on is cheaper.
+      self._decode_on = max(self._decode_on, 2 * (index - landed.index))
+
+  def _seconds(self, frame, index) -> float:
+    if self._start is None or frame.pts is None:
+      return index / self._fps
+    return float((frame.pts - self._start) * self._stream.time_base)
+
+
+def _picture_stream(path, container):
+  """The first video stream that is not the cover of a song."""
+  for stream in container.streams.video:
+    if not stream.disposition & Disposition.attached_pic:
+      return stream
+  kinds = ", ".join(sorted({stream.type for stream in container.streams}))
+  raise BrokenClip(
+    path, f"no video in it, only {kinds or 'an empty container'}"
+  )
+
+
+def _extent(path, stream) -> tuple[int, float, int | None]:
+  """Returns (number of frames, frame rate, first timestamp) of a stream.
+
+  The timestamp is None where frames have none that can be relied on.
+  """
+  rate = stream.average_rate or stream.guessed_rate
+  if not stream.frames or not rate:
+    return _counted(path, stream.index, rate)
+  num_frames, start = stream.frames, stream.start_time or 0
+  if stream.duration:  # shorter than its frames where an edit list cuts it
+    shown = round(stream.duration * stream.time_base * rate)
+    num_frames = max(1, min(num_frames, shown))
+  if stream.container.format.name == "avi":  # stores decoding times only
+    start = None
+  return num_frames, float(rate), start
+
+
+def _counted(path, stream_index, rate) -> tuple[int, float, int | None]:
+  """`_extent` for containers that do not say: reads all packets, decodes none.
+
+  The frame rate is then the one that puts the last frame at n - 1.
+  """
+  with av.open(path, metadata_errors="ignore") as container:
+    stream = container.streams[stream_index]
+    times = [packet.pts for packet in container.demux(stream) if packet.size]
+    ticks_per_second = 1 / float(stream.time_base)
+  if not times:
+    raise BrokenClip(path, "the video stream is empty")
+  if None in times:
+    return len(times), float(rate or 1), None
+  span = max(times) - min(times)
+  if span:
+    rate = (len(times) - 1) / span * ticks_per_second
+  return len(times), float(rate or 1), min(times)
+
+
+def _quarter_turns(frame) -> int:
+  """By how many quarters a frame is turned, against the clock, to be shown."""
+  return round(frame.rotation / 90) % 4
+
+
+def _upright_rgb(frame, height, width) -> np.ndarray:
+  """A frame as [height, width, 3] uint8, turned the way it is shown."""
+  turns = _quarter_turns(frame)
+  if turns % 2:
+    height, width = width, height
+  rgb = frame.to_ndarray(
+    format="rgb24", height=height, width=width, interpolation="BILINEAR"
+  )
+  return np.rot90(rgb, turns)
