@@ -239,9 +239,12 @@ def _load(path: str, key: str) -> np.ndarray:
     with np.load(path, allow_pickle=False) as archive:
       if key not in archive.files:
         raise ValueError(f"expected the key {key!r}, got {archive.files}")
-      return archive[key]
+      array = archive[key]
   except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
     raise ValueError(f"{path}: {error}") from error
+  if not isinstance(array, np.ndarray):
+    raise ValueError(f"{path}: {key!r} is not an array")
+  return array
 
 
 def _save(path: str, **arrays) -> None:
