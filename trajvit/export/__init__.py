@@ -1,0 +1,1 @@
+"""An encoder as a directory that runs without this codebase, and back."""

@@ -1,0 +1,100 @@
+"""The arrays a user hands an exported encoder, checked, at its shapes."""
+
+import numpy as np
+
+
+def as_frames(video, preprocessing: dict) -> tuple[np.ndarray, bool]:
+  """Returns frames uint8 [B, T, H, W, 3], and whether B was added.
+
+  Args:
+    video: uint8 RGB, [B, T, H, W, 3] or [T, H, W, 3].
+    preprocessing: of the export.
+
+  Raises:
+    ValueError: another dtype or shape.
+  """
+  video = np.asarray(video)
+  size = preprocessing["size"]
+  clip = (preprocessing["frames"], size, size, 3)
+  single = video.ndim == 4
+  batch = video[None] if single else video
+  if video.dtype != np.uint8 or batch.shape[1:] != clip or not len(batch):
+    expected = ", ".join(map(str, clip))
+    raise ValueError(
+      f"video must be uint8 RGB in [0, 255], [B, {expected}] or [{expected}], "
+      f"got {video.dtype} {list(video.shape)}"
+    )
+  return batch, single
+
+
+def as_tracks(tracks, batch: int, preprocessing: dict) -> np.ndarray:
+  """Returns tracks int32 [B, T, h, w] on the grid of the encoder.
+
+  Args:
+    tracks: integers in [0, M), or -1 for none, [B, T, h, w], or [T, h, w] for
+      a single clip; on the grid or at pixel resolution, where a cell takes the
+      label of the pixel in its middle.
+    batch: B.
+    preprocessing: of the export.
+
+  Raises:
+    ValueError: another dtype or shape, or ids out of range.
+  """
+  tracks = np.asarray(tracks)
+  size, grid = preprocessing["size"], preprocessing["tracks"]["grid"]
+  lead = (batch, preprocessing["frames"])
+  given = tracks[None] if tracks.ndim == 3 else tracks
+  known = given.shape in (lead + (grid, grid), lead + (size, size))
+  if not (known and np.issubdtype(tracks.dtype, np.integer)):
+    raise ValueError(
+      f"tracks must be integers, {list(lead)} and a label map of {grid} x "
+      f"{grid} cells or {size} x {size} pixels, got {tracks.dtype} "
+      f"{list(tracks.shape)}"
+    )
+  count = preprocessing["tracks"]["max_tracks"]
+  if given.size and (given.min() < -1 or given.max() >= count):
+    raise ValueError(
+      f"track ids must be in [0, {count}), or -1 for none, "
+      f"got {given.min()} to {given.max()}"
+    )
+  if given.shape[-1] != grid:
+    given = at_cell_centers(given, grid)
+  return given.astype(np.int32)
+
+
+def at_cell_centers(tracks: np.ndarray, grid: int) -> np.ndarray:
+  """Returns the labels of the middle pixels, [..., H, W] -> [..., h, w]."""
+  stride = tracks.shape[-1] // grid
+  return tracks[..., stride // 2 :: stride, stride // 2 :: stride]
+
+
+def as_text(ids, mask, text: dict) -> tuple[np.ndarray, np.ndarray]:
+  """Returns ids int32 and mask bool, both [B, L].
+
+  Args:
+    ids: integers in [0, vocab_size), [B, L].
+    mask: bool, [B, L], True = real word.
+    text: the part of the preprocessing on text.
+
+  Raises:
+    ValueError: another dtype or shape, or ids out of range.
+  """
+  ids, mask = np.asarray(ids), np.asarray(mask)
+  shape = ids.shape
+  right = ids.ndim == 2 and len(ids) and shape[1] == text["length"]
+  if not right or not np.issubdtype(ids.dtype, np.integer):
+    raise ValueError(
+      f"ids must be integers [B, {text['length']}], "
+      f"got {ids.dtype} {list(shape)}"
+    )
+  if mask.dtype != np.bool_ or mask.shape != shape:
+    raise ValueError(
+      f"mask must be bool {list(shape)} as the ids, "
+      f"got {mask.dtype} {list(mask.shape)}"
+    )
+  if ids.min() < 0 or ids.max() >= text["vocab_size"]:
+    raise ValueError(
+      f"ids must be in [0, {text['vocab_size']}), "
+      f"got {ids.min()} to {ids.max()}"
+    )
+  return ids.astype(np.int32), mask

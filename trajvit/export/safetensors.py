@@ -1,0 +1,101 @@
+"""Reads the safetensors format with NumPy alone.
+
+A file is the length of its header (8 bytes, little-endian), the header (JSON:
+name -> dtype, shape, data_offsets), and the raw little-endian values. So small
+a format is read here, so that loading an export needs no further library.
+"""
+
+import json
+import math
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+
+DTYPES = {
+  "BOOL": np.dtype(np.bool_),
+  "U8": np.dtype(np.uint8),
+  "I8": np.dtype(np.int8),
+  "I16": np.dtype("<i2"),
+  "I32": np.dtype("<i4"),
+  "I64": np.dtype("<i8"),
+  "F16": np.dtype("<f2"),
+  "BF16": np.dtype(ml_dtypes.bfloat16),
+  "F32": np.dtype("<f4"),
+  "F64": np.dtype("<f8"),
+}
+
+
+def read(path: str | Path) -> dict[str, np.ndarray]:
+  """Returns the arrays of a file by name, as read-only views of the file.
+
+  Raises:
+    ValueError: the file is not whole, or its header does not describe it; the
+      message names the file and the array.
+  """
+  path = Path(path)
+  size = path.stat().st_size
+  if size < 8:
+    raise ValueError(
+      f"{path}: a safetensors file has at least 8 bytes, got {size}"
+    )
+  file = np.memmap(path, np.uint8, mode="r")
+  length = int(file[:8].view("<u8")[0])
+  if length > size - 8:
+    raise ValueError(
+      f"{path}: the header should be {length} bytes long, "
+      f"but only {size - 8} follow"
+    )
+  header = _parse(path, file[8 : 8 + length].tobytes())
+  data = file[8 + length :]
+  arrays, end = {}, 0
+  for name, (dtype, shape, start, stop) in sorted(
+    header.items(), key=lambda item: item[1][2:]
+  ):
+    if start != end:
+      raise ValueError(
+        f"{path}: array {name!r} should begin at byte {end}, not {start}"
+      )
+    if stop - start != math.prod(shape) * dtype.itemsize:
+      raise ValueError(
+        f"{path}: array {name!r}, {dtype} {list(shape)}, takes "
+        f"{math.prod(shape) * dtype.itemsize} bytes, got {stop - start}"
+      )
+    if stop > data.size:
+      raise ValueError(
+        f"{path}: array {name!r} ends at byte {stop} of {data.size}: "
+        "the file is cut short"
+      )
+    arrays[name] = data[start:stop].view(dtype).reshape(shape)
+    end = stop
+  if end != data.size:
+    raise ValueError(f"{path}: {data.size - end} bytes belong to no array")
+  return arrays
+
+
+def _parse(path, text):
+  """{name: (dtype, shape, start, stop)}, each of the right type."""
+  try:
+    header = json.loads(text.decode())
+  except ValueError as error:
+    raise ValueError(f"{path}: the header is not JSON: {error}") from error
+  if not isinstance(header, dict):
+    raise ValueError(f"{path}: the header must be an object, got {header!r}")
+  header.pop("__metadata__", None)
+  return {name: _entry(path, name, value) for name, value in header.items()}
+
+
+def _entry(path, name, value):
+  match value:
+    case {"dtype": str(), "shape": [*shape], "data_offsets": [start, stop]}:
+      numbers = [*shape, start, stop]
+      if all(type(x) is int and x >= 0 for x in numbers):
+        if value["dtype"] not in DTYPES:
+          raise ValueError(
+            f"{path}: array {name!r} has dtype {value['dtype']!r}; "
+            f"known: {', '.join(DTYPES)}"
+          )
+        return DTYPES[value["dtype"]], tuple(shape), start, stop
+  raise ValueError(
+    f"{path}: array {name!r} needs dtype, shape and data_offsets, got {value}"
+  )
