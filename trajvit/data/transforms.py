@@ -77,6 +77,15 @@ AUGMENTATIONS = Table(
 )
 
 
+def decoded_size(height: int, width: int, size: int) -> tuple[int, int]:
+  """Returns (height, width) to decode a picture to, for clips of side `size`.
+
+  The shorter side is at most twice as long: a crop then loses little.
+  """
+  scale = min(1, 2 * size / min(height, width))
+  return round(height * scale), round(width * scale)
+
+
 def apply_view(
   view: View,
   frames: np.ndarray,

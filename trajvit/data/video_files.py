@@ -183,7 +183,8 @@ class VideoFiles:
           indices, tracks = self._read_tracks(pair, info.num_frames, rng)
       else:
         indices = self._sample(info.num_frames, rng)
-      return indices, self._decoded_size(info)
+      size = transforms.decoded_size(info.height, info.width, self._clip.size)
+      return indices, size
 
     frames, times = decode.decode_clip(record.path, choose)
     return frames, times, tracks
@@ -206,11 +207,6 @@ class VideoFiles:
   def _sample(self, num_frames, rng) -> np.ndarray:
     sampler = middle if rng is None else self._sampler
     return sampler(num_frames, self._clip.frames, rng)
-
-  def _decoded_size(self, info) -> tuple[int, int]:
-    """At most twice what the clip shows: a crop then loses little."""
-    scale = min(1, 2 * self._clip.size / min(info.height, info.width))
-    return round(info.height * scale), round(info.width * scale)
 
   def _sidecar_pair(self, record) -> tuple[str, str | None] | None:
     """The sidecar files to read, or None where tracks come from pixels."""
