@@ -84,7 +84,13 @@ def train(raw: dict, workdir: str) -> None:
 
   # ------------------------------------------------------------------ data
   mesh = build_mesh(config.mesh)
-  loader = build_loader(config.data, config.data["train"], seed=config.seed)
+  loader = build_loader(
+    config.data,
+    config.data["train"],
+    seed=config.seed,
+    process_index=jax.process_index(),
+    process_count=jax.process_count(),
+  )
   data_record = {
     "seed": config.seed,
     "batch_size": config.data["batch_size"],
@@ -171,7 +177,11 @@ def train(raw: dict, workdir: str) -> None:
     timings = timer.lap()
     progress.update(metrics, timings)
     if step % config.log_every == 0 or step == config.total_steps:
-      metrics_log.write(step, metrics)
+      counts = {
+        "data/skipped_clips": len(info.skipped),
+        "data/dropped_tracks": info.dropped_tracks,
+      }
+      metrics_log.write(step, metrics | counts)
       timings_log.write(step, timings)
 
   for step in range(start + 1, config.total_steps + 1):
@@ -219,6 +229,7 @@ def train(raw: dict, workdir: str) -> None:
       break
 
   # --------------------------------------------------------------- the end
+  batches.close()
   checkpoints.close()
   progress.close()
   metrics_log.close()

@@ -24,7 +24,7 @@ class TinyModel(nnx.Module):
     self.layers = nnx.List([nnx.Linear(8, 8, rngs=rngs) for _ in range(2)])
     self.words = nnx.Param(jax.random.normal(rngs.params(), (16, 8)))
     self.latents = nnx.Param(jnp.ones((1, 8)))
-    self.temperature = nnx.Param(jnp.array(0.1))
+    self.temperature = nnx.Param(jnp.exp(-2.3))  # of weak type
     self.running = nnx.Dict(mean=nnx.BatchStat(jnp.zeros(8)))
 
   def __call__(self, batch, *, key=None):

@@ -25,6 +25,7 @@ def test_loss_falls_and_metrics_are_those_of_the_batch(tiny):
     losses.append(float(metrics["train/loss"]))
   assert losses[-1] < 0.7 * losses[0]
   assert int(state.step) == 30
+  assert step._cache_size() == 1  # compiled once
 
   mask = batch.text.mask[:, :3]
   assert metrics["train/tokens_per_clip"] == pytest.approx(mask.sum() / 8)

@@ -20,8 +20,8 @@ class Evaluation:
   Attributes:
     key: its name in the config.
     config: of the whole run.
-    loader: of the clips; `fingerprint()`, `failures` and `source` tell the
-      manifest what was evaluated.
+    loader: of the clips; `fingerprint()`, `clip`, `failures` and `source` tell
+      the manifest what was evaluated, and how.
     evaluator: `run(predict, variables) -> dict[str, float]`.
   """
 
@@ -61,7 +61,7 @@ class Evaluation:
   def _manifest(self, metrics, step):
     """What two results must have in common to stand in one table."""
     setting = self.config.evals[self.key]
-    clip = self.config.data["clip"]
+    clip = self.loader.clip
     return {
       "step": step,
       "evaluator": setting.spec,
@@ -72,10 +72,10 @@ class Evaluation:
       ),
       "clips_evaluated": metrics.get("n_evaluated"),
       "clips_missing": metrics.get("n_missing"),
-      "clips_failed": len(self.loader.failures),
-      "frames": clip["frames"],
-      "size": clip["size"],
-      "sampling": clip.get("sampler"),
+      "clips_failed": self.loader.failures.failures,
+      "frames": clip.frames,
+      "size": clip.size,
+      "sampling": clip.sampler,
       "dtype": self.config.model.get("dtype", "float32"),
       "device": device(),
       "commit": commit(),

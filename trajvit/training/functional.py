@@ -8,6 +8,7 @@ type in them, so that a path reads `encoder/blocks/layers/mlp/up/kernel`.
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from trajvit.types import Batch
@@ -33,10 +34,13 @@ def functional(build: Callable[[], nnx.Module]) -> tuple[Callable, Callable]:
   def init() -> dict:
     graphdef, params, stats = nnx.split(build(), nnx.Param, nnx.BatchStat)
     structure[:] = [graphdef]
-    return {
+    variables = {
       "params": nnx.to_pure_dict(params),
       "batch_stats": nnx.to_pure_dict(stats),
     }
+    # An array made from a Python number has a weak type, which the first update
+    # would change: the step would be compiled twice.
+    return jax.tree.map(lambda x: jnp.asarray(x, x.dtype), variables)
 
   jax.eval_shape(init)
   (graphdef,) = structure
