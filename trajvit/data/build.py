@@ -1,0 +1,90 @@
+"""From the `data` part of a config to a loader."""
+
+import dataclasses
+
+from trajvit.data.example import ClipSpec
+from trajvit.data.loader import Loader
+from trajvit.data.synthetic import MovingSprites
+from trajvit.data.text import TEXT_TOKENIZERS
+from trajvit.data.video_files import VideoFiles
+from trajvit.table import Table, check_arguments
+
+SOURCES = Table(
+  "source", {"moving_sprites": MovingSprites, "video_files": VideoFiles}
+)
+
+_DATA = ("batch_size", "clip", "text", "train", "loader")
+_LOADER = ("num_threads", "prefetch", "failure_budget", "budget_after")
+
+
+def build_loader(
+  data: dict,
+  source: dict,
+  *,
+  seed: int,
+  process_index: int = 0,
+  process_count: int = 1,
+) -> Loader:
+  """Builds the loader of one source of a run, for training or evaluation.
+
+  Args:
+    data: what all sources of the run share. `batch_size`; `clip`, a ClipSpec;
+      `text`, a spec of TEXT_TOKENIZERS, or None or left out for no text;
+      `loader`, arguments of Loader: num_threads, prefetch, failure_budget and
+      budget_after; `train`, the source to train on, which is not read here.
+    source: a spec of SOURCES, whose name may be left out if it has a
+      `manifest`. Three keys are not the source's own: `clip` overrides entries
+      of `data["clip"]`, `batch_size` that of `data`, and `captions` is C.
+    seed: of the order, see Loader.
+    process_index: which slice of every batch to yield.
+    process_count: how many slices there are; 1 yields whole batches.
+
+  Raises:
+    ValueError: something is missing, unknown or read by nobody.
+  """
+  _only("data", data, _DATA)
+  _only("data.loader", data.get("loader") or {}, _LOADER)
+  for key in ("batch_size", "clip"):
+    if key not in data:
+      raise ValueError(f"data needs {key!r}, got {', '.join(data)}")
+  source = dict(source)
+  clip = _clip_spec({**data["clip"], **(source.pop("clip", None) or {})})
+  batch_size = source.pop("batch_size", data["batch_size"])
+  captions = source.pop("captions", 1)
+  if "manifest" in source:
+    source.setdefault("name", "video_files")
+  text = data.get("text")
+  return Loader(
+    SOURCES.build(source, clip=clip),
+    clip=clip,
+    text=TEXT_TOKENIZERS.build(text) if text else None,
+    batch_size=batch_size,
+    seed=seed,
+    captions=captions,
+    process_index=process_index,
+    process_count=process_count,
+    **(data.get("loader") or {}),
+  )
+
+
+def _clip_spec(values: dict) -> ClipSpec:
+  """Returns the ClipSpec, or raises ValueError for keys it does not take."""
+  check_arguments("data.clip", ClipSpec, values)
+  missing = [
+    field.name
+    for field in dataclasses.fields(ClipSpec)
+    if field.default is dataclasses.MISSING and field.name not in values
+  ]
+  if missing:
+    raise ValueError(f"data.clip needs {', '.join(map(repr, missing))}")
+  return ClipSpec(**values)
+
+
+def _only(what: str, values: dict, known: tuple[str, ...]) -> None:
+  """Raises ValueError for a key of `values` that is not known."""
+  unread = sorted(set(values) - set(known))
+  if unread:
+    raise ValueError(
+      f"{what} reads no {', '.join(map(repr, unread))}; "
+      f"it takes {', '.join(known)}"
+    )

@@ -1,0 +1,286 @@
+"""Sources to batches: the same ones whoever reads them, from any step on."""
+
+import functools
+import hashlib
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+
+from trajvit.data.batching import (
+  Row,
+  blank_example,
+  check_example,
+  describe,
+  stack,
+)
+from trajvit.data.example import BrokenClip, ClipSpec, Example, Source
+from trajvit.data.failures import FailureBudget, TooManyBrokenClips
+from trajvit.data.order import TrainOrder, row_position
+from trajvit.data.reading import BatchIterator
+from trajvit.data.text import TextTokenizer
+
+ATTEMPTS = 100  # clips tried for one row before the run is given up
+
+
+class Loader:
+  """Reads a source in threads and yields `(Batch, BatchInfo)`.
+
+  The batches are a pure function of (source, text, seed, batch_size, step),
+  whatever the number of threads and processes.
+
+  Attributes:
+    source: what is read.
+    clip: how every clip looks.
+    text: the text tokenizer or None.
+    failures: the FailureBudget, which counts all reads of this process. Only
+      training enforces it; an evaluation reports what is missing.
+    captions_cut: captions of the latest evaluation that did not fit into C.
+  """
+
+  def __init__(
+    self,
+    source: Source,
+    *,
+    clip: ClipSpec,
+    text: TextTokenizer | None = None,
+    batch_size: int,
+    seed: int = 0,
+    num_threads: int = 2,
+    prefetch: int = 2,
+    captions: int = 1,
+    failure_budget: float = 0.05,
+    budget_after: int = 1000,
+    process_index: int = 0,
+    process_count: int = 1,
+  ):
+    """Checks the arguments; nothing is read yet.
+
+    Args:
+      source: the clips. One whose attribute `has_captions` is False gives
+        batches without text.
+      clip: how they look; every clip is held to it.
+      text: encodes captions; None gives batches without text.
+      batch_size: rows of the global batch.
+      seed: of the order and of what training draws, in [0, 2**32).
+      num_threads: threads that read; 0 reads where `next` is called.
+      prefetch: batches read ahead, which are held in memory.
+      captions: C, captions a clip in evaluation.
+      failure_budget: see FailureBudget.
+      budget_after: see FailureBudget.
+      process_index: which slice of every batch this process yields.
+      process_count: how many slices there are; divides `batch_size`.
+
+    Raises:
+      ValueError: the source is empty or an argument is out of range.
+    """
+    if not len(source):
+      raise ValueError(f"a source must have clips, {source!r} has none")
+    for name, value, least in (
+      ("batch_size", batch_size, 1),
+      ("num_threads", num_threads, 0),
+      ("prefetch", prefetch, 1),
+      ("captions", captions, 1),
+      ("process_count", process_count, 1),
+    ):
+      if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
+    if batch_size % process_count:
+      raise ValueError(
+        f"process_count must divide batch_size {batch_size}, "
+        f"got {process_count}"
+      )
+    if not 0 <= process_index < process_count:
+      raise ValueError(
+        f"process_index must be in [0, {process_count}), got {process_index}"
+      )
+    self.source, self.clip, self.text = source, clip, text
+    self.failures = FailureBudget(failure_budget, budget_after)
+    self.captions_cut = 0
+    self._batch_size, self._captions = batch_size, captions
+    self._order = TrainOrder(len(source), seed=seed)
+    self._with_text = text is not None and getattr(source, "has_captions", True)
+    self._rows = batch_size // process_count
+    self._position = functools.partial(
+      row_position,
+      batch_size=batch_size,
+      process_index=process_index,
+      process_count=process_count,
+    )
+    self._reading = dict(
+      rows=self._rows, num_threads=num_threads, prefetch=prefetch
+    )
+    self._tracked: tuple[bool, str] | None = None  # has tracks, says which clip
+
+  @property
+  def num_clips(self) -> int:
+    """The number of clips in the source."""
+    return len(self.source)
+
+  @property
+  def num_eval_batches(self) -> int:
+    """The number of batches that `evaluate` yields."""
+    return -(-self.num_clips // self._batch_size)
+
+  def fingerprint(self) -> str:
+    """A short hash of the clips and of how captions are encoded."""
+    text = self.text.fingerprint() if self._with_text else "no text"
+    content = f"{self.source.fingerprint()} {self.clip} {text}"
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+  def model_context(self) -> dict:
+    """What the data tells `build_model`, in values that JSON can hold.
+
+    Returns:
+      `clip_shape` (T, H, W), `max_tracks`, `vocab_size` and `text_length`; the
+      last two are 0 without a text tokenizer.
+    """
+    clip, text = self.clip, self.text
+    return {
+      "clip_shape": (clip.frames, clip.size, clip.size),
+      "max_tracks": clip.max_tracks,
+      "vocab_size": text.vocab_size if text else 0,
+      "text_length": text.length if text else 0,
+    }
+
+  def train(self, start_step: int = 0) -> BatchIterator:
+    """Returns an endless iterator over `(Batch, BatchInfo)`, see BatchIterator.
+
+    Text ids are [B, L], `valid` is None; B is this process's share. A clip
+    that cannot be read is replaced by another one of the source.
+
+    Args:
+      start_step: how many batches of the whole sequence to leave out.
+
+    Raises:
+      ValueError: `start_step` is negative; from `next`, a clip that is not as
+        `clip` says or that alone has, or lacks, tracks.
+      TooManyBrokenClips: from `next`, when the failure budget is spent or
+        ATTEMPTS clips in a row cannot be read.
+    """
+    if start_step < 0:
+      raise ValueError(f"start_step must be 0 or more, got {start_step}")
+    return BatchIterator(
+      self._read_train_row,
+      self._assemble_train,
+      start=start_step * self._rows,
+      stop=sys.maxsize // self._rows * self._rows,
+      **self._reading,
+    )
+
+  def evaluate(self) -> BatchIterator:
+    """Returns an iterator over every clip once, in order, as batches.
+
+    Text ids are [B, C, L]: the first C captions, then empty slots. Rows after
+    the last clip, and those of clips that cannot be read, hold zeros and have
+    `valid` False; the latter are in `BatchInfo.skipped`.
+
+    Raises:
+      ValueError: from `next`, as in `train`.
+      TooManyBrokenClips: from `next`, if no clip at all can be read.
+    """
+    self.captions_cut = 0
+    return BatchIterator(
+      self._read_eval_row,
+      self._assemble_eval,
+      start=0,
+      stop=self.num_eval_batches * self._rows,
+      **self._reading,
+    )
+
+  def _read_train_row(self, row: int) -> Row:
+    """Runs in a thread; gives up where all attempts fail."""
+    skipped = []
+    for attempt in range(ATTEMPTS):
+      index, rng = self._order.draw(self._position(row), attempt)
+      try:
+        example = self._example(index, rng)
+      except BrokenClip as broken:
+        skipped.append((broken.name, broken.reason))
+        continue
+      text = self._encode(example.captions, 1)
+      if text is not None:
+        text = tuple(array[0] for array in text)  # [L]
+      return Row(example, text, tuple(skipped))
+    failures = FailureBudget()  # not the loader's own: this is a thread
+    failures.count(0, skipped)
+    raise _given_up(f"{ATTEMPTS} clips in a row cannot be read", failures)
+
+  def _read_eval_row(self, row: int) -> Row:
+    """Runs in a thread: a clip, or None if there is none for this row."""
+    index = self._position(row)
+    empty = self._encode((), self._captions)
+    if index >= self.num_clips:
+      return Row(None, empty)
+    try:
+      example = self._example(index, None)
+    except BrokenClip as broken:
+      return Row(None, empty, ((broken.name, broken.reason),))
+    text = self._encode(example.captions, self._captions)
+    cut = max(len(example.captions) - self._captions, 0) if text else 0
+    return Row(example, text, captions_cut=cut)
+
+  def _example(self, index: int, rng) -> Example:
+    example = self.source.example(index, rng)
+    check_example(example, self.clip)
+    return example
+
+  def _encode(
+    self, captions: Sequence[str], count: int
+  ) -> tuple[np.ndarray, np.ndarray] | None:
+    """Ids and mask, [count, L] each; slots without a caption are empty."""
+    if not self._with_text:
+      return None
+    slots = [*captions[:count], *[""] * (count - len(captions))]
+    ids, mask = zip(*map(self.text.encode, slots), strict=True)
+    return np.stack(ids), np.stack(mask)
+
+  def _assemble_train(self, rows: list[Row]):
+    info = describe(rows)
+    self.failures.record(len(rows), info.skipped)
+    return stack(rows, self._blank(rows), fill=False), info
+
+  def _assemble_eval(self, rows: list[Row]):
+    info = describe(rows)
+    read = sum(row.example is not None for row in rows)
+    self.failures.count(read, info.skipped)
+    self.captions_cut += sum(row.captions_cut for row in rows)
+    return stack(rows, self._blank(rows), fill=True), info
+
+  def _blank(self, rows: list[Row]) -> Example:
+    """A blank row like those of this source, all of which have tracks or none.
+
+    Raises:
+      ValueError: a clip has tracks and another has none.
+    """
+    for row in rows:
+      if row.example is not None:
+        self._check_tracks(row.example)
+    if self._tracked is None:  # no clip so far: look for one
+      self._check_tracks(self._first_readable())
+    return blank_example(self.clip, tracks=self._tracked[0])
+
+  def _check_tracks(self, example: Example) -> None:
+    tracked = example.tracks is not None
+    if self._tracked is None:
+      self._tracked = tracked, example.name
+    elif self._tracked[0] != tracked:
+      one, other = self._tracked[1], example.name
+      if tracked:
+        one, other = other, one
+      raise ValueError(
+        "all clips of a source must have tracks or none must: "
+        f"{one} has tracks, {other} has none"
+      )
+
+  def _first_readable(self) -> Example:
+    for index in range(self.num_clips):
+      try:
+        return self._example(index, None)
+      except BrokenClip as broken:
+        self.failures.count(0, [(broken.name, broken.reason)])
+    raise _given_up("no clip of the source can be read", self.failures)
+
+
+def _given_up(why: str, failures: FailureBudget) -> TooManyBrokenClips:
+  return TooManyBrokenClips(f"{why}: {failures.summary()}.\n{failures.worst()}")
