@@ -138,6 +138,26 @@ def test_a_missing_library_is_named(monkeypatch, capsys):
   assert "No module named 'no_such_module'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("caption", [None, "a word"])
+def test_text_only_where_the_manifest_has_captions(folder, caption):
+  records = [{"image": "image.png"}, {"image": "image.png"}]
+  if caption:
+    records[1]["caption"] = caption
+  data = {
+    "batch_size": 2,
+    "clip": {"frames": 2, "size": 16, "track_grid": 8, "max_tracks": 4},
+    "text": {"name": "bytes", "length": 8},
+  }
+  manifest = write_manifest(folder, "images.json", records)
+  source = {"manifest": manifest, "tracks": "none"}
+  loader = build_loader(data, source, seed=0)
+  [(batch, _)] = list(loader.evaluate())
+  if caption:
+    assert batch.text.mask.any(-1).tolist() == [[False], [True]]
+  else:
+    assert batch.text is None
+
+
 def test_broken_files_do_not_stop_a_loader(mixed):
   data = {
     "batch_size": 4,

@@ -92,6 +92,11 @@ class VideoFiles:
     return f"VideoFiles({self._manifest!r}, {self.fingerprint()})"
 
   @property
+  def has_captions(self) -> bool:
+    """Whether any clip has a caption."""
+    return any(record.captions for record in self._records)
+
+  @property
   def extracted(self) -> int:
     """For how many clips tracks were extracted from pixels."""
     return len(self._extracted)
