@@ -211,6 +211,21 @@ def test_late_start(folder, video):
   np.testing.assert_allclose(times, np.array([0, 7, 119]) / 29.97, atol=1e-3)
 
 
+def test_title_that_is_not_utf8(folder):
+  path = folder / "title.mkv"
+  with av.open(str(path), "w") as container:
+    container.metadata["title"] = "a plain title"
+    stream = container.add_stream("libx264", rate=10)
+    stream.height, stream.width, stream.pix_fmt = HEIGHT, WIDTH, "yuv420p"
+    frame = av.VideoFrame.from_ndarray(numbered([9])[0], format="rgb24")
+    container.mux(stream.encode(frame))
+    container.mux(stream.encode(None))
+  content = path.read_bytes()
+  assert b"a plain title" in content
+  path.write_bytes(content.replace(b"a plain title", b"caf\xe9 \xff title"))
+  assert read_numbers(decode_frames(path, [0])[0]) == [9]
+
+
 def test_resize_while_decoding(video):
   small, _ = decode_frames(video, [5, 86], size=(32, 50))
   assert small.shape == (2, 32, 50, 3)
@@ -381,6 +396,15 @@ def test_write_one_frame(tmp_path):
   info = probe(path)
   assert (info.num_frames, info.fps, info.duration) == (1, 0.5, 2.0)
   assert read_numbers(decode_frames(path, [0, 0])[0]) == [5, 5]
+
+
+def test_equal_frames_give_equal_files(tmp_path):
+  contents = set()
+  for i in range(20):
+    path = tmp_path / f"{i}.mp4"
+    write_video(path, numbered(range(10)), 10)
+    contents.add(path.read_bytes())
+  assert len(contents) == 1
 
 
 def test_colours_survive(tmp_path):

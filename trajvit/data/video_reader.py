@@ -18,6 +18,12 @@ from av.stream import Disposition
 
 from trajvit.data.example import BrokenClip
 
+# Titles that are not UTF-8 are no reason to fail; from 19 on PyAV agrees.
+_LENIENT = (
+  {"metadata_errors": "ignore"}
+  if int(av.__version__.split(".")[0]) < 19
+  else {}
+)
 _DECODE_ON = 40  # frames ahead from which a seek may be cheaper than decoding
 
 
@@ -52,7 +58,7 @@ def open_video(path: str | os.PathLike) -> Iterator["VideoReader"]:
     if os.path.getsize(path) == 0:
       raise BrokenClip(path, "the file is empty")
     with (
-      av.open(path, metadata_errors="ignore") as container,
+      av.open(path, **_LENIENT) as container,
       contextlib.closing(VideoReader(path, container)) as video,
     ):
       yield video
@@ -250,7 +256,7 @@ def _counted(path, stream_index, rate) -> tuple[int, float, int | None]:
 
   The frame rate is then the one that puts the last frame at n - 1.
   """
-  with av.open(path, metadata_errors="ignore") as container:
+  with av.open(path, **_LENIENT) as container:
     stream = container.streams[stream_index]
     times = [packet.pts for packet in container.demux(stream) if packet.size]
     ticks_per_second = 1 / float(stream.time_base)
@@ -275,6 +281,10 @@ def _upright_rgb(frame, height, width) -> np.ndarray:
   if turns % 2:
     height, width = width, height
   rgb = frame.to_ndarray(
-    format="rgb24", height=height, width=width, interpolation="BILINEAR"
+    format="rgb24",
+    height=height,
+    width=width,
+    interpolation="BILINEAR",
+    threads=1,
   )
   return np.rot90(rgb, turns)
