@@ -1,0 +1,88 @@
+"""Programs alone: any batch size, both of Flax's modes, any model."""
+
+import jax
+import jax.export
+import numpy as np
+from flax import nnx
+from tiny_runs import tiny_run
+
+from trajvit.export.programs import (
+  Program,
+  export_program,
+  flat_weights,
+  model_programs,
+  signature,
+)
+
+
+class Scaled(nnx.Module):
+  """The smallest model with parameters, statistics and a list of modules."""
+
+  def __init__(self):
+    self.layers = nnx.List([nnx.Linear(3, 2, rngs=nnx.Rngs(i)) for i in (0, 1)])
+    self.mean = nnx.BatchStat(np.float32([1, 2, 3]))
+
+  def scale(self, x):
+    x = x - self.mean[...]
+    return {"sum": self.layers[0](x) + self.layers[1](x)}
+
+
+def scale(model, x):
+  return model.scale(x)
+
+
+def test_a_program_runs_for_any_batch_size(nnx_mode, rng):
+  model = Scaled()
+  _, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
+  weights = flat_weights(
+    {
+      "params": nnx.to_pure_dict(params),
+      "batch_stats": nnx.to_pure_dict(stats),
+    }
+  )
+  assert sorted(weights) == [
+    "batch_stats/mean",
+    "params/layers/0/bias",
+    "params/layers/0/kernel",
+    "params/layers/1/bias",
+    "params/layers/1/kernel",
+  ]
+  program = Program(scale, {"x": (np.float32, (3,))})
+  exported = export_program(program, model, weights)
+  assert signature(program, exported) == {
+    "inputs": [{"name": "x", "dtype": "float32", "shape": ["b", 3]}],
+    "outputs": {"sum": {"dtype": "float32", "shape": ["b", 2]}},
+    "platforms": ["cpu", "cuda", "tpu"],
+  }
+  again = jax.export.deserialize(bytearray(exported.serialize()))
+  for batch in (1, 5):
+    x = rng.standard_normal((batch, 3), np.float32)
+    other = {name: 2 * array for name, array in weights.items()}
+    for used, factor in ((weights, 1), (other, 2)):
+      centered = x - factor * np.float32([1, 2, 3])
+      expected = sum(
+        centered @ (factor * np.asarray(layer.kernel[...]))
+        + factor * np.asarray(layer.bias[...])
+        for layer in model.layers
+      )
+      np.testing.assert_allclose(
+        again.call(used, x)["sum"], expected, rtol=1e-5
+      )
+
+
+def test_the_text_tower_exports_in_both_modes(nnx_mode):
+  run = tiny_run()
+  clip = {"frames": 4, "size": 32, "tracks": None, "text": {"length": 6}}
+  program = model_programs(clip)["encode_text"]
+  weights = flat_weights(run.variables)
+  model = nnx.eval_shape(run.build)
+  exported = export_program(program, model, weights, ["cpu"])
+  assert exported.platforms == ("cpu",)
+  assert exported.out_avals[0].shape[1:] == (8,)
+
+
+def test_what_a_model_cannot_do_is_no_program():
+  clip = {"frames": 4, "size": 32, "tracks": None, "text": None}
+  programs = model_programs(clip)
+  assert programs.keys() == {"encode", "tokenize"}
+  assert programs["encode"].inputs.keys() == {"frames"}

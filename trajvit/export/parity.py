@@ -1,0 +1,119 @@
+"""Whether an export computes what the model computes: measured, not assumed."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+from flax import nnx
+
+from trajvit.export.load import load
+from trajvit.types import Clip, Text
+
+BATCH_SIZES = (1, 5)
+# Largest absolute difference, by the dtype that the model computes in.
+TOLERANCES = {"float32": 1e-5, "bfloat16": 2e-2}
+
+
+def check_parity(
+  path: str | Path,
+  model: nnx.Module,
+  variables: dict,
+  *,
+  tolerance: float,
+) -> dict:
+  """Compares an export, read back from its files, with the model.
+
+  Both run on the CPU, whose float32 is float32: accelerators may round products
+  to fewer bits, and not the same way in two programs.
+
+  Args:
+    path: directory of the export.
+    model: its structure; what its arrays hold is not read.
+    variables: {"params", "batch_stats"} of the model.
+    tolerance: largest difference allowed.
+
+  Returns:
+    `tolerance`, `device`, and `max_abs_difference` {program: {batch size: ...}}
+    over random clips and captions.
+
+  Raises:
+    ValueError: a difference is above the tolerance, or not a number.
+  """
+  differences = {}
+  with jax.default_device(jax.local_devices(backend="cpu")[0]):
+    variables = jax.device_get(variables)
+    reference = _reference(model)
+    encoder = load(path)
+    for batch in BATCH_SIZES:
+      clip, text = _random_inputs(batch, encoder.preprocessing)
+      expected = reference(variables, clip, text)
+      got = {
+        "encode": encoder.encode(clip.frames, clip.tracks),
+        "tokenize": encoder.tokenize(clip.frames, clip.tracks),
+      }
+      if text is not None:
+        got["encode_text"] = encoder.encode_text(text.ids, text.mask)
+      for name in encoder.config["programs"]:
+        found = differences.setdefault(name, {})
+        found[str(batch)] = _difference(expected[name], got[name])
+  within = [
+    x <= tolerance for found in differences.values() for x in found.values()
+  ]
+  if not all(within):  # a NaN is within nothing
+    raise ValueError(
+      f"the export differs from the model by more than {tolerance}: "
+      f"{differences}"
+    )
+  return {
+    "tolerance": tolerance,
+    "device": "cpu",
+    "max_abs_difference": differences,
+  }
+
+
+def _reference(model):
+  """The model's own methods, compiled as for training: no export involved."""
+  graphdef, *_ = nnx.split(model, nnx.Param, nnx.BatchStat)
+
+  @jax.jit
+  def run(variables, clip, text):
+    model = nnx.merge(graphdef, variables["params"], variables["batch_stats"])
+    outputs = {
+      "encode": model.encode_video(clip),
+      "tokenize": model.tokenize(clip),
+    }
+    if text is not None:
+      outputs["encode_text"] = model.encode_text(text)
+    return outputs
+
+  return run
+
+
+def _random_inputs(batch, preprocessing):
+  """A random clip and caption in every way that the encoder reads them."""
+  rng = np.random.default_rng(batch)
+  frames, size = preprocessing["frames"], preprocessing["size"]
+  clip = rng.integers(0, 256, (batch, frames, size, size, 3), dtype=np.uint8)
+  tracks = text = None
+  if preprocessing["tracks"] is not None:
+    grid = preprocessing["tracks"]["grid"]
+    count = preprocessing["tracks"]["max_tracks"]
+    shape = (batch, frames, grid, grid)
+    tracks = rng.integers(-1, count, shape, dtype=np.int32)
+  if preprocessing["text"] is not None:
+    length = preprocessing["text"]["length"]
+    words = rng.integers(1, length + 1, (batch, 1))
+    mask = np.arange(length) < words
+    count = preprocessing["text"]["vocab_size"]
+    ids = rng.integers(0, count, (batch, length), dtype=np.int32)
+    text = Text(np.where(mask, ids, 0), mask)
+  return Clip(clip, tracks=tracks), text
+
+
+def _difference(expected, got) -> float:
+  """The largest absolute difference of two trees of arrays."""
+  pairs = zip(jax.tree.leaves(expected), jax.tree.leaves(got), strict=True)
+  return max(
+    float(np.abs(np.asarray(a, np.float32) - np.asarray(b, np.float32)).max())
+    for a, b in pairs
+  )
