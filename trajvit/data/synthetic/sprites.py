@@ -66,8 +66,8 @@ class MovingSprites:
         pixels by `data.extract`, as for a real video; "none".
       seed: two seeds share no clip.
       cache_dir: where to keep the rendered clips, in a folder named by the
-        fingerprint; None renders a clip whenever it is asked for. The examples
-        are the same.
+        fingerprint; None or "" renders a clip whenever it is asked for. The
+        examples are the same.
       processes: how many fill the cache, None for one a processor core.
 
     Raises:
@@ -86,7 +86,7 @@ class MovingSprites:
     self.seed = seed
     self.scenes = SplitScenes(split, count, seed)
     self._cache = None
-    if cache_dir is not None:
+    if cache_dir:
       folder = pathlib.Path(cache_dir) / self.fingerprint()
       processes = processes or os.cpu_count() or 1
       build_cache(folder, len(self), self.render, processes)
