@@ -21,6 +21,7 @@ from trajvit.data.decode import (
   write_video,
 )
 from trajvit.data.example import BrokenClip
+from trajvit.data.sampling import middle
 from trajvit.data.video_reader import VideoReader
 
 HEIGHT, WIDTH, BITS = 64, 80, 10
@@ -330,6 +331,28 @@ def test_no_byte_cut_off_yields_a_wrong_frame(tmp_path, video):
         outcomes.add("right")
         assert read_numbers(frames) == indices
   assert outcomes == {"broken", "right"}
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi", "ts"])
+def test_damage_of_any_kind_is_a_broken_clip(tmp_path, suffix):
+  """Random bytes overwritten: frames, or BrokenClip, and no other error."""
+  path = tmp_path / f"whole.{suffix}"
+  write_video(path, numbered(range(60)), 25)
+  whole, rng = path.read_bytes(), np.random.default_rng(0)
+  outcomes = set()
+  for i in range(80):
+    content = bytearray(whole)
+    start = 0 if i % 2 else max(0, len(whole) - 2500)  # mp4: index at the end
+    for place in rng.integers(start, len(whole), rng.integers(1, 12)):
+      content[place] = rng.integers(256)
+    path.write_bytes(content)
+    try:
+      decode_clip(path, lambda info: (middle(info.num_frames, 8), (64, 80)))
+      outcomes.add("frames")
+    except BrokenClip as error:
+      outcomes.add("broken")
+      assert error.reason and "\n" not in error.reason
+  assert outcomes == {"frames", "broken"}
 
 
 def _open_files():

@@ -186,7 +186,8 @@ class VideoReader:
 
   def _decode(self, follows) -> _Shown | None:
     """Decodes one more frame, the one after index `follows`, if there is."""
-    frame = next(self._decoded, None)
+    with _late_streams(self._path):
+      frame = next(self._decoded, None)
     if frame is None:
       return None
     if self._start is None or frame.pts is None:
@@ -223,11 +224,23 @@ class VideoReader:
     return float((frame.pts - self._start) * self._stream.time_base)
 
 
+@contextlib.contextmanager
+def _late_streams(path) -> Iterator[None]:
+  """PyAV has an IndexError for a stream that begins in mid-file."""
+  try:
+    yield
+  except IndexError as error:
+    raise BrokenClip(path, "a stream begins in mid-file") from error
+
+
 def _picture_stream(path, container):
   """The first video stream that is not the cover of a song."""
   for stream in container.streams.video:
-    if not stream.disposition & Disposition.attached_pic:
-      return stream
+    if stream.disposition & Disposition.attached_pic:
+      continue
+    if stream.codec_context is None:
+      raise BrokenClip(path, "no decoder for this kind of video")
+    return stream
   kinds = ", ".join(sorted({stream.type for stream in container.streams}))
   raise BrokenClip(
     path, f"no video in it, only {kinds or 'an empty container'}"
@@ -258,7 +271,8 @@ def _counted(path, stream_index, rate) -> tuple[int, float, int | None]:
   """
   with av.open(path, **_LENIENT) as container:
     stream = container.streams[stream_index]
-    times = [packet.pts for packet in container.demux(stream) if packet.size]
+    with _late_streams(path):
+      times = [packet.pts for packet in container.demux(stream) if packet.size]
     ticks_per_second = 1 / float(stream.time_base)
   if not times:
     raise BrokenClip(path, "the video stream is empty")
