@@ -28,7 +28,7 @@ from trajvit.training.checkpoint import (
 from trajvit.training.config import CheckpointConfig, read_config
 from trajvit.training.evaluation import Evaluation
 from trajvit.training.functional import functional
-from trajvit.training.metrics_log import MetricsLog
+from trajvit.training.metrics_log import MetricsLog, reproducible
 from trajvit.training.optim import build_optimizer
 from trajvit.training.progress import Progress
 from trajvit.training.runtime import (
@@ -211,7 +211,7 @@ def train(raw: dict, workdir: str) -> None:
         step=step,
         directory=workdir / "eval" if first_process else None,
       )
-      metrics_log.write(step, found)
+      metrics_log.write(step, reproducible(found))
       results |= found
     if saving:
       checkpoints.save(

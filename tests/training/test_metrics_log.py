@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from trajvit.training.metrics_log import MetricsLog, read_rows
+from trajvit.training.metrics_log import MetricsLog, read_rows, reproducible
 
 
 def write(path, start, stop):
@@ -64,3 +64,8 @@ def test_rows_are_json_that_any_reader_takes(tmp_path):
     raise AssertionError(name)
 
   json.loads(path.read_text(), parse_constant=refuse)
+
+
+def test_times_are_told_by_their_unit():
+  values = {"cost/encode_ms": 1, "cost/clips_per_second": 2, "cost/GFLOPs": 3}
+  assert reproducible(values) == {"cost/GFLOPs": 3}

@@ -5,6 +5,9 @@ import math
 import os
 from pathlib import Path
 
+# Units of what no second run measures alike.
+CLOCK_UNITS = ("_seconds", "_ms", "_per_second")
+
 
 class MetricsLog:
   """Appends rows to a file of a run directory, one JSON object a line.
@@ -42,6 +45,11 @@ class MetricsLog:
     """Closes the file."""
     if self._file is not None:
       self._file.close()
+
+
+def reproducible(values: dict) -> dict:
+  """Returns `values` without those whose name ends in a unit of time."""
+  return {k: v for k, v in values.items() if not k.endswith(CLOCK_UNITS)}
 
 
 def cut_rows(path: Path, step: int) -> None:

@@ -1,5 +1,6 @@
-"""One line on the terminal: step, loss, speed, padding, waiting, time left."""
+"""One line on the terminal: step, time left, loss, speed, padding, waiting."""
 
+import shutil
 import sys
 
 import tqdm
@@ -14,12 +15,14 @@ class Progress:
   """
 
   def __init__(self, total_steps: int, step: int):
+    terminal = shutil.get_terminal_size()  # 80 x 24 where it has no size
     self._bar = tqdm.tqdm(
       total=total_steps,
       initial=step,
       disable=not sys.stderr.isatty(),
-      dynamic_ncols=True,
-      bar_format="step {n_fmt}/{total_fmt}{postfix}, eta {remaining}",
+      ncols=terminal.columns,
+      nrows=terminal.lines,
+      bar_format="step {n_fmt}/{total_fmt}, eta {remaining}{postfix}",
     )
 
   def update(self, metrics: dict, timings: dict) -> None:

@@ -147,21 +147,21 @@ def make_predict(apply, mesh: Mesh):
     outputs are copied to all devices, so that any process can read them. A
     batch that the devices cannot share out equally runs whole on each.
   """
-  everywhere = replicated(mesh)
-  shared = jax.jit(
-    lambda variables, batch: apply(variables, batch),
-    in_shardings=(None, batch_sharding(mesh)),
-    out_shardings=everywhere,
-  )
-  whole = jax.jit(
-    lambda variables, batch: apply(variables, batch),
-    in_shardings=(None, everywhere),
-    out_shardings=everywhere,
+  everywhere, shared = replicated(mesh), batch_sharding(mesh)
+  compiled = jax.jit(
+    lambda variables, batch: apply(variables, batch), out_shardings=everywhere
   )
 
   def predict(variables, batch):
     divides = batch.clip.frames.shape[0] % mesh.size == 0
-    return (shared if divides else whole)(variables, batch)
+    sharding = shared if divides else everywhere
+
+    def place(x):
+      if not isinstance(x, np.ndarray):  # being traced, or there already
+        return x
+      return jax.make_array_from_callback(x.shape, sharding, lambda i: x[i])
+
+    return compiled(variables, jax.tree.map(place, batch))
 
   return predict
 

@@ -1,0 +1,94 @@
+"""An evaluation: when it runs, what it returns, and its manifest."""
+
+import json
+import types
+
+import jax
+import pytest
+
+from trajvit.training.config import read_config
+from trajvit.training.evaluation import Evaluation
+
+CONFIG = {
+  "seed": 0,
+  "total_steps": 10,
+  "log_every": 1,
+  "data": {"batch_size": 4},
+  "model": {"name": "m", "dtype": "bfloat16"},
+  "objectives": {},
+  "optimizer": {"learning_rate": 1e-3, "warmup_steps": 2},
+  "checkpoint": {"every": 5},
+  "evals": {
+    "test": {"name": "retrieval", "every": 4, "data": {"name": "s"}, "k": 3},
+    "late": {"data": {"name": "s"}},
+  },
+}
+
+
+@pytest.fixture
+def loader():
+  return types.SimpleNamespace(
+    fingerprint=lambda: "abc",
+    source=types.SimpleNamespace(tracks_are_ground_truth=False),
+    failures=types.SimpleNamespace(failures=2),
+    clip=types.SimpleNamespace(frames=8, size=64, sampler="middle"),
+  )
+
+
+class Evaluator:
+  def run(self, predict, variables):
+    return {"R@1": predict(variables, None), "n_evaluated": 7, "n_missing": 2}
+
+
+def test_result_and_manifest(loader, tmp_path):
+  evaluation = Evaluation("test", read_config(CONFIG), loader, Evaluator())
+  metrics = evaluation.run(
+    lambda variables, batch: variables["x"],
+    {"x": 0.5},
+    step=8,
+    directory=tmp_path / "eval",
+  )
+  assert metrics == {
+    "test/R@1": 0.5,
+    "test/n_evaluated": 7,
+    "test/n_missing": 2,
+  }
+  written = json.loads((tmp_path / "eval" / "test.json").read_text())
+  assert written["metrics"]["R@1"] == 0.5
+  manifest = written["manifest"]
+  assert manifest["versions"]["jax"] == jax.__version__
+  expected = {
+    "step": 8,
+    "evaluator": {"name": "retrieval", "k": 3},
+    "data": {"name": "s"},
+    "data_hash": "abc",
+    "tracks_are_ground_truth": False,
+    "clips_evaluated": 7,
+    "clips_missing": 2,
+    "clips_failed": 2,
+    "frames": 8,
+    "size": 64,
+    "sampling": "middle",
+    "dtype": "bfloat16",
+  }
+  assert {name: manifest[name] for name in expected} == expected
+  assert set(manifest) - set(expected) == {"device", "commit", "versions"}
+
+
+def test_nothing_is_written_without_a_directory(loader, tmp_path):
+  evaluation = Evaluation("test", read_config(CONFIG), loader, Evaluator())
+  evaluation.run(lambda v, b: 0.0, {}, step=8, directory=None)
+  assert not list(tmp_path.iterdir())
+
+
+def test_due(loader):
+  config = read_config(CONFIG)
+  steps = {
+    key: [
+      step
+      for step in range(1, 11)
+      if Evaluation(key, config, loader, None).due(step)
+    ]
+    for key in ("test", "late")
+  }
+  assert steps == {"test": [4, 8, 10], "late": [10]}
