@@ -34,6 +34,18 @@ def test_a_failure_leaves_nothing_new_and_keeps_the_old(tmp_path):
   assert (path / "mark").read_text() == "old"
 
 
+def test_the_old_comes_back_if_the_new_cannot_take_its_place(tmp_path):
+  path = tmp_path / "out"
+  make(path, "old")
+  with (
+    pytest.raises(FileNotFoundError),
+    new_directory(path, overwrite=True, marker="mark") as directory,
+  ):
+    directory.rmdir()
+  assert (path / "mark").read_text() == "old"
+  assert [x.name for x in tmp_path.iterdir()] == ["out"]
+
+
 def test_what_is_there_stays_unless_told(tmp_path):
   path = tmp_path / "out"
   make(path, "old")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -89,6 +90,12 @@ def exported(workdir):
 @pytest.fixture(scope="module")
 def encoder(exported):
   return trajvit.load(exported)
+
+
+@pytest.fixture
+def damaged(exported, tmp_path):
+  """A copy of the export, to be damaged."""
+  return shutil.copytree(exported, tmp_path / "copy")
 
 
 @pytest.fixture
@@ -270,32 +277,52 @@ def test_tracks_are_extracted_where_none_are_given(encoder, rng, monkeypatch):
   )
 
 
-@pytest.mark.parametrize(
-  ("file", "change", "message"),
-  [
-    ("config.json", b'{"format": 2}', "has format 2, expected 1"),
-    ("model.safetensors", b"\xff" * 20, "header should be"),
-  ],
-)
-def test_a_damaged_export_is_refused(exported, tmp_path, file, change, message):
-  for source in exported.iterdir():
-    (tmp_path / source.name).write_bytes(source.read_bytes())
-  (tmp_path / file).write_bytes(change)
-  with pytest.raises(ValueError, match=message):
-    trajvit.load(tmp_path)
+def test_another_format_is_refused(damaged):
+  (damaged / "config.json").write_text('{"format": 2}')
+  with pytest.raises(ValueError, match="has format 2, expected 1"):
+    trajvit.load(damaged)
 
 
-def test_weights_of_another_model_are_refused(exported, tmp_path):
-  for source in exported.iterdir():
-    (tmp_path / source.name).write_bytes(source.read_bytes())
-  path = tmp_path / "model.safetensors"
+def test_a_run_directory_is_no_export(workdir):
+  with pytest.raises(FileNotFoundError, match="no preprocessing.json"):
+    trajvit.load(workdir)
+
+
+def test_damaged_weights_are_refused(damaged):
+  path = damaged / "model.safetensors"
+  path.write_bytes(path.read_bytes()[:-1])
+  with pytest.raises(ValueError, match="model.safetensors.*cut short"):
+    trajvit.load(damaged)
+
+
+def test_weights_of_another_model_are_refused(damaged):
+  path = damaged / "model.safetensors"
   path.write_bytes(path.read_bytes().replace(b"[16,8]", b"[8,16]"))
   with pytest.raises(
     ValueError,
     match=r"expects 'params/project_text/kernel' to be float32 \[16, 8\], but "
     r"model.safetensors has float32 \[8, 16\] \(2 arrays differ\)",
   ):
-    trajvit.load(tmp_path)
+    trajvit.load(damaged)
+
+
+@pytest.mark.parametrize(
+  "change",
+  [
+    lambda program: program[:3000],
+    lambda program: program.replace(b"ML\xefR", b"ML\xefX"),
+  ],
+  ids=["cut short", "bytecode of another kind"],
+)
+def test_a_program_that_cannot_be_read_says_why(damaged, change):
+  path = damaged / "tokenize.stablehlo"
+  whole = path.read_bytes()
+  path.write_bytes(change(whole))
+  assert path.read_bytes() != whole
+  with pytest.raises(
+    ValueError, match=f"tokenize.stablehlo.*written by jax {jax.__version__}"
+  ):
+    trajvit.load(damaged)
 
 
 def test_an_export_is_not_replaced_unasked(exported, workdir, capsys):

@@ -37,8 +37,8 @@ def run(args: argparse.Namespace) -> None:
   config = export_run(
     restored, args.out, platforms=args.platforms, overwrite=args.overwrite
   )
-  weights = "ema" if config["ema"] else "weights"
-  print(f"{args.out}: {weights} of step {config['step']}")
+  weights = "moving average of the weights" if config["ema"] else "weights"
+  print(f"{args.out}: {weights} at step {config['step']}")
   for program in config["programs"].values():
     inputs = ", ".join(
       f"{x['name']} {x['dtype']} [{', '.join(map(str, x['shape']))}]"

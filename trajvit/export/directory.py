@@ -38,6 +38,9 @@ def new_directory(
     if path.exists():
       path.rename(old)
     new.rename(path)
-  finally:
+  except BaseException:
     shutil.rmtree(new, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
+    if old.exists() and not path.exists():
+      old.rename(path)
+    raise
+  shutil.rmtree(old, ignore_errors=True)

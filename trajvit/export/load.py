@@ -2,6 +2,7 @@
 
 import json
 import os
+import struct
 from pathlib import Path
 
 import jax
@@ -20,7 +21,8 @@ def load(path: str | Path) -> "Encoder":
 
   Raises:
     FileNotFoundError: `path` is no export.
-    ValueError: a newer format, or weights that do not fit the programs.
+    ValueError: another format, programs from a newer jax, or files that are
+      damaged or do not fit together.
   """
   return Encoder(path)
 
@@ -41,6 +43,8 @@ class Encoder:
 
   def __init__(self, path: str | Path):
     path = Path(path)
+    if not (path / "preprocessing.json").is_file():
+      raise FileNotFoundError(f"{path} is no export: no preprocessing.json")
     self.config = _read_json(path / "config.json")
     self.preprocessing = _read_json(path / "preprocessing.json")
     if self.config["format"] != FORMAT:
@@ -52,7 +56,7 @@ class Encoder:
     self._programs = {}
     for name, signature in self.config["programs"].items():
       file = path / signature["file"]
-      program = jax.export.deserialize(bytearray(file.read_bytes()))
+      program = _read_program(file, self.config["versions"]["jax"])
       _check_weights(file, program, weights)
       self._programs[name] = jax.jit(program.call)
 
@@ -134,6 +138,20 @@ class Encoder:
 
 def _read_json(path):
   return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _read_program(file, version):
+  """The program in `file`, which jax `version` wrote."""
+  try:
+    program = jax.export.deserialize(bytearray(file.read_bytes()))
+    # Parses the program, which otherwise happens at the first call only.
+    program.mlir_module()
+  except (struct.error, ValueError, jax.errors.JaxRuntimeError) as error:
+    raise ValueError(
+      f"{file} cannot be read by jax {jax.__version__}: it was written by jax "
+      f"{version}, and may need that or a newer one, or be damaged"
+    ) from error
+  return program
 
 
 def _check_weights(file, program, weights):
