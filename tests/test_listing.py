@@ -1,0 +1,60 @@
+"""`trajvit list` names everything, with a line on each."""
+
+import importlib
+import pkgutil
+
+import pytest
+
+import trajvit
+from trajvit import cli, listing
+from trajvit.table import Table
+
+
+def all_tables():
+  """Every table of every package, found by looking and not by a list."""
+  found = {}
+  for package in pkgutil.iter_modules(trajvit.__path__):
+    module = importlib.import_module(f"trajvit.{package.name}")
+    found |= {id(x): x for x in vars(module).values() if isinstance(x, Table)}
+  return found
+
+
+def test_no_table_is_forgotten():
+  assert all_tables().keys() <= {id(table) for table in listing.TABLES.values()}
+
+
+@pytest.mark.parametrize("place", listing.TABLES)
+def test_every_entry_has_a_line(place):
+  for name, text in listing.TABLES[place].describe():
+    assert text.endswith((".", "!")), f"{name}: {text!r} is no sentence"
+
+
+def test_everything_is_printed(capsys):
+  assert cli.main(["list"]) == 0
+  printed = capsys.readouterr().out
+  for table in listing.TABLES.values():
+    for name, text in table.describe():
+      line = next(x for x in printed.split("\n") if x.startswith(f"  {name} "))
+      assert line.endswith(f"  {text}")
+
+
+def test_columns_are_aligned():
+  def short():
+    """One line.
+
+    And more that is not shown.
+    """
+
+  def silent():
+    pass
+
+  one = Table("thing", {"b": short, "a": silent})
+  other = Table("other thing", {"longer": short})
+  assert listing.listing({"x.y": one, "z": other}) == (
+    "thing  (config: x.y)\n"
+    "  a\n"
+    "  b       One line.\n"
+    "\n"
+    "other thing  (config: z)\n"
+    "  longer  One line."
+  )

@@ -1,0 +1,56 @@
+"""`trajvit list`: every name that a config can use, with one line on each."""
+
+import argparse
+
+from trajvit.data import SOURCES, TEXT_TOKENIZERS
+from trajvit.data.sampling import SAMPLERS
+from trajvit.data.transforms import AUGMENTATIONS
+from trajvit.encoders import ENCODERS, TEXT_ENCODERS
+from trajvit.evaluators import EVALUATORS
+from trajvit.models import MODELS
+from trajvit.objectives import OBJECTIVES
+from trajvit.reducers import REDUCERS
+from trajvit.table import Table
+from trajvit.tokenizers import TOKENIZERS
+
+# Where a config names an entry -> the table.
+TABLES = {
+  "data.train.name": SOURCES,
+  "data.clip.sampler": SAMPLERS,
+  "data.clip.augment": AUGMENTATIONS,
+  "data.text.name": TEXT_TOKENIZERS,
+  "model.name": MODELS,
+  "model.tokenizer.name": TOKENIZERS,
+  "model.encoder.name": ENCODERS,
+  "model.encoder.reducers": REDUCERS,
+  "model.text.name": TEXT_ENCODERS,
+  "objectives": OBJECTIVES,
+  "evals": EVALUATORS,
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """Declares the arguments of the command: it has none."""
+  del parser
+
+
+def run(args: argparse.Namespace) -> None:
+  """Prints all tables."""
+  del args
+  print(listing(TABLES))
+
+
+def listing(tables: dict[str, Table]) -> str:
+  """Returns the tables as text, one entry a line, in aligned columns.
+
+  Args:
+    tables: where a config names an entry -> the table.
+  """
+  width = max(len(name) for table in tables.values() for name in table)
+  groups = []
+  for place, table in tables.items():
+    lines = [f"{table.kind}  (config: {place})"]
+    for name, text in table.describe():
+      lines.append(f"  {name:{width}}  {text}".rstrip())
+    groups.append("\n".join(lines))
+  return "\n\n".join(groups)
