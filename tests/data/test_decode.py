@@ -355,6 +355,20 @@ def test_damage_of_any_kind_is_a_broken_clip(tmp_path, suffix):
   assert outcomes == {"frames", "broken"}
 
 
+def test_damaged_frames_are_not_patched_up(tmp_path, video):
+  """A decoder fills in what it cannot read; such a frame is not shown."""
+  path, content = tmp_path / "damaged.mp4", video.read_bytes()
+  reasons = []
+  for place in range(1000, len(content) - 4000, 100):
+    flipped = bytes([content[place] ^ 0x55])
+    path.write_bytes(content[:place] + flipped + content[place + 1 :])
+    try:
+      decode_frames(path, range(120))
+    except BrokenClip as error:
+      reasons.append(error.reason)
+  assert any(re.fullmatch(r"frame \d+ is damaged", r) for r in reasons)
+
+
 def _open_files():
   return len(os.listdir("/proc/self/fd"))
 
