@@ -91,6 +91,17 @@ def test_image(tmp_path):
   assert labels.tolist() == [[[-1, 2], [0, 2]]]
 
 
+def test_image_round_trip(tmp_path):
+  path, graph = sidecar_paths(tmp_path / "a.png")
+  labels = np.array([[[-1, 1], [0, 1]]], np.int32)
+  write_sidecars(path, None, labels)
+  np.testing.assert_array_equal(read_sidecars(path, None, 1), labels)
+  assert not os.path.exists(graph)
+  for wrong, count in (labels.repeat(2, 0), 2), (labels + (labels > 0), 1):
+    with pytest.raises(ValueError, match=f"got {count} frames and "):
+      write_sidecars(path, None, wrong)
+
+
 @pytest.mark.parametrize(
   ("video", "stem"),
   [

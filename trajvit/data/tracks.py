@@ -179,7 +179,9 @@ def sidecar_arrays(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   return mask, graph
 
 
-def write_sidecars(mask_path: str, graph_path: str, labels: np.ndarray) -> None:
+def write_sidecars(
+  mask_path: str, graph_path: str | None, labels: np.ndarray
+) -> None:
   """Writes a label map as a sidecar pair, compressed.
 
   Each file appears whole or not at all, the graph last: where a graph is, its
@@ -187,13 +189,22 @@ def write_sidecars(mask_path: str, graph_path: str, labels: np.ndarray) -> None:
 
   Args:
     mask_path: where the per-frame ids go, ending in `_mask.npz`.
-    graph_path: where their links go, ending in `_graph.npz`.
+    graph_path: where their links go, ending in `_graph.npz`; None for an image,
+      whose mask is stored as [H, W] and whose labels have no gaps.
     labels: [T, H, W] integers, the track of each pixel or -1.
 
   Raises:
-    ValueError: `labels` is not a label map.
+    ValueError: `labels` is not a label map, or not that of an image.
   """
   mask, graph = sidecar_arrays(labels)
+  if graph_path is None:
+    if len(mask) != 1 or not graph.all():
+      raise ValueError(
+        f"{mask_path}: an image has one frame and labels without gaps, got "
+        f"{len(mask)} frames and {int((~graph.any(1)).sum())} gaps"
+      )
+    _save(mask_path, arr_0=mask[0])
+    return
   _save(mask_path, arr_0=mask)
   _save(graph_path, tensor=graph)
 
