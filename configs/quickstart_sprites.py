@@ -58,7 +58,7 @@ def get_config(arg=""):
     pool=pool,
   )
   config.optimizer.learning_rate = 2e-3
-  config.optimizer.warmup_steps = 40
+  config.optimizer.warmup_steps = min(40, arg.steps // 3)
   config.checkpoint.every = 150
 
   def gallery(split, every, **options):

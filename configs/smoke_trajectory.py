@@ -21,7 +21,7 @@ def get_config(arg=""):
     embed_dim=64,
   )
   config.optimizer.learning_rate = 2e-3
-  config.optimizer.warmup_steps = 10
+  config.optimizer.warmup_steps = min(10, arg.steps // 3)
   config.checkpoint.every = 10
   config.evals = dict(
     retrieval=dict(
