@@ -1,8 +1,6 @@
-"""From a run directory through the command to an encoder, and back."""
+"""From a run directory through the command to an encoder: the same numbers."""
 
-import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,21 +8,13 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
-from conftest import CLIP_SHAPE, GRID, SIZE, TRACKS, WORDS, make_batch
+from conftest import CLIP_SHAPE, GRID, TRACKS, WORDS, make_batch
 from flax import nnx
-from tiny_runs import CONTEXT, VOCABULARY, config, tiny_run
+from tiny_runs import CONTEXT, config, exported_run, tiny_run
 
 import trajvit
-from trajvit import cli
-from trajvit.data.decode import write_video
-from trajvit.data.example import ClipSpec
-from trajvit.data.video_files import VideoFiles
 from trajvit.export import parity
-from trajvit.training.checkpoint import Checkpoints
-from trajvit.training.config import CheckpointConfig
-from trajvit.training.state import init_state
 from trajvit.types import Batch, Clip, Text
 
 REPOSITORY = Path(__file__).parents[2]
@@ -69,33 +59,13 @@ def run():
 
 
 @pytest.fixture(scope="module")
-def workdir(run, tmp_path_factory):
-  """A run directory with the run as its checkpoint."""
-  path = tmp_path_factory.mktemp("run")
-  (path / "config.json").write_text(json.dumps(config()))
-  state = init_state(run.variables, optax.sgd(1.0), ema=False)
-  checkpoints = Checkpoints(path / "checkpoints", CheckpointConfig(every=1))
-  checkpoints.save(7, state, data={}, meta=dict(model_context=CONTEXT))
-  checkpoints.close()
-  return path
-
-
-@pytest.fixture(scope="module")
-def exported(workdir):
-  out = workdir / "export"
-  assert cli.main(["export", str(workdir), str(out), "--step", "7"]) == 0
-  return out
+def exported():
+  return exported_run() / "export"
 
 
 @pytest.fixture(scope="module")
 def encoder(exported):
   return trajvit.load(exported)
-
-
-@pytest.fixture
-def damaged(exported, tmp_path):
-  """A copy of the export, to be damaged."""
-  return shutil.copytree(exported, tmp_path / "copy")
 
 
 @pytest.fixture
@@ -208,134 +178,6 @@ def test_a_clip_alone_equals_the_clip_in_a_batch(encoder, five):
     token = encoder.tokenize(clip.frames[i], clip.tracks[i])
     np.testing.assert_allclose(token.features, tokens.features[i], atol=1e-5)
     np.testing.assert_array_equal(token.mask, tokens.mask[i])
-
-
-def test_pixel_tracks_are_read_in_the_middle_of_cells(encoder, five):
-  stride = SIZE // GRID
-  pixels = np.full((5, CLIP_SHAPE[0], SIZE, SIZE), -1)
-  middle = slice(stride // 2, None, stride)
-  pixels[:, :, middle, middle] = five.clip.tracks
-  np.testing.assert_array_equal(
-    encoder.encode(five.clip.frames, pixels),
-    encoder.encode(five.clip.frames, five.clip.tracks),
-  )
-
-
-def test_captions_are_ids(encoder):
-  words = ["green ball moves", "", "left " * WORDS]
-  ids = np.zeros((3, WORDS), np.int32)
-  ids[0, :4] = [2, *(3 + VOCABULARY.index(x) for x in words[0].split())]
-  ids[2] = [
-    2,
-    *(3 + VOCABULARY.index(x) for x in words[2].split()[: WORDS - 1]),
-  ]
-  expected = encoder.encode_text(ids, ids > 0)
-  np.testing.assert_array_equal(encoder.encode_text(words), expected)
-  alone = encoder.encode_text(words[0])
-  np.testing.assert_allclose(alone, expected[0], atol=1e-6)
-
-
-@pytest.mark.parametrize("shape", [(48, 64), (200, 90)])
-def test_a_file_is_read_as_an_evaluation_reads_it(
-  encoder, rng, tmp_path, shape
-):
-  smooth = rng.integers(0, 256, (1, *shape, 3)).repeat(9, 0).astype(np.uint8)
-  write_video(tmp_path / "a.mp4", np.roll(smooth, 3, 1), fps=8)
-  manifest = tmp_path / "a.jsonl"
-  manifest.write_text(json.dumps({"video": "a.mp4", "caption": "red"}))
-  spec = ClipSpec(**encoder.config["clip"])
-  source = VideoFiles(clip=spec, manifest=str(manifest), tracks="none")
-  clip = source.example(0, None)
-  tracks = rng.integers(-1, TRACKS, (CLIP_SHAPE[0], GRID, GRID))
-  np.testing.assert_array_equal(
-    encoder.encode(tmp_path / "a.mp4", tracks),
-    encoder.encode(clip.frames, tracks),
-  )
-
-
-def test_without_the_extractor_tracks_must_be_given(encoder, five, monkeypatch):
-  monkeypatch.setitem(sys.modules, "trajvit.data.extract", None)
-  with pytest.raises(
-    ValueError, match=r"tracks=, or install trajvit\[tracks\]"
-  ):
-    encoder.encode(five.clip.frames)
-
-
-def test_tracks_are_extracted_where_none_are_given(encoder, rng, monkeypatch):
-  """The extractor is asked for every clip, and its labels are used."""
-  frames = rng.integers(0, 256, (2, *CLIP_SHAPE, 3), dtype=np.uint8)
-
-  class Extractor:
-    @staticmethod
-    def extract_tracks(clip, max_tracks):
-      return (clip[..., 0] % max_tracks).astype(np.int32)
-
-  monkeypatch.setitem(sys.modules, "trajvit.data.extract", Extractor)
-  tracks = (frames[..., 0] % TRACKS).astype(np.int32)
-  np.testing.assert_array_equal(
-    encoder.encode(frames), encoder.encode(frames, tracks)
-  )
-
-
-def test_another_format_is_refused(damaged):
-  (damaged / "config.json").write_text('{"format": 2}')
-  with pytest.raises(ValueError, match="has format 2, expected 1"):
-    trajvit.load(damaged)
-
-
-def test_a_run_directory_is_no_export(workdir):
-  with pytest.raises(FileNotFoundError, match="no preprocessing.json"):
-    trajvit.load(workdir)
-
-
-def test_damaged_weights_are_refused(damaged):
-  path = damaged / "model.safetensors"
-  path.write_bytes(path.read_bytes()[:-1])
-  with pytest.raises(ValueError, match="model.safetensors.*cut short"):
-    trajvit.load(damaged)
-
-
-def test_weights_of_another_model_are_refused(damaged):
-  path = damaged / "model.safetensors"
-  path.write_bytes(path.read_bytes().replace(b"[16,8]", b"[8,16]"))
-  with pytest.raises(
-    ValueError,
-    match=r"expects 'params/project_text/kernel' to be float32 \[16, 8\], but "
-    r"model.safetensors has float32 \[8, 16\] \(2 arrays differ\)",
-  ):
-    trajvit.load(damaged)
-
-
-@pytest.mark.parametrize(
-  "change",
-  [
-    lambda program: program[:3000],
-    lambda program: program.replace(b"ML\xefR", b"ML\xefX"),
-  ],
-  ids=["cut short", "bytecode of another kind"],
-)
-def test_a_program_that_cannot_be_read_says_why(damaged, change):
-  path = damaged / "tokenize.stablehlo"
-  whole = path.read_bytes()
-  path.write_bytes(change(whole))
-  assert path.read_bytes() != whole
-  with pytest.raises(
-    ValueError, match=f"tokenize.stablehlo.*written by jax {jax.__version__}"
-  ):
-    trajvit.load(damaged)
-
-
-def test_an_export_is_not_replaced_unasked(exported, workdir, capsys):
-  before = (exported / "config.json").read_bytes()
-  assert cli.main(["export", str(workdir), str(exported)]) == 2
-  assert "--overwrite replaces it" in capsys.readouterr().err
-  assert (exported / "config.json").read_bytes() == before
-
-
-def test_a_missing_step_is_named(workdir, tmp_path, capsys):
-  command = ["export", str(workdir), str(tmp_path / "out"), "--step", "8"]
-  assert cli.main(command) == 2
-  assert "saved steps: [7]" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("wrong", [1e-3, np.nan])

@@ -1,13 +1,25 @@
 """Trained runs, as small as they come, for the tests of export."""
 
+import functools
+import json
+import tempfile
+from pathlib import Path
+
 import jax
 import numpy as np
+import optax
 from conftest import CLIP_SHAPE, FRAMES, GRID, SIZE, TRACKS, WORDS
 
+from trajvit import cli
 from trajvit.models import build_model
-from trajvit.training.config import read_config
+from trajvit.training.checkpoint import Checkpoints
+from trajvit.training.config import CheckpointConfig, read_config
 from trajvit.training.functional import functional
 from trajvit.training.restore import RestoredRun
+from trajvit.training.state import init_state
+
+STEP = 7
+_KEPT = tempfile.TemporaryDirectory()  # until the tests end
 
 VOCABULARY = ["red", "green", "ball", "moves", "left"]
 CONTEXT = dict(
@@ -56,4 +68,21 @@ def tiny_run(**model) -> RestoredRun:
     jax.eval_shape(init),
   )
   meta = dict(model_context=CONTEXT, commit=None)
-  return RestoredRun(read, build, apply, variables, 7, False, meta)
+  return RestoredRun(read, build, apply, variables, STEP, False, meta)
+
+
+@functools.cache
+def exported_run() -> Path:
+  """The run directory of `tiny_run()`, which the command exported to export/.
+
+  Made once for all tests, which must not write to it.
+  """
+  path, run = Path(_KEPT.name), tiny_run()
+  (path / "config.json").write_text(json.dumps(config()))
+  state = init_state(run.variables, optax.sgd(1.0), ema=False)
+  checkpoints = Checkpoints(path / "checkpoints", CheckpointConfig(every=1))
+  checkpoints.save(STEP, state, data={}, meta=dict(model_context=CONTEXT))
+  checkpoints.close()
+  command = ["export", str(path), str(path / "export"), "--step", str(STEP)]
+  assert cli.main(command) == 0
+  return path

@@ -1,0 +1,83 @@
+"""What the command and the loader refuse, and that they say why."""
+
+import shutil
+
+import jax
+import pytest
+from tiny_runs import exported_run
+
+import trajvit
+from trajvit import cli
+
+
+@pytest.fixture(scope="module")
+def workdir():
+  return exported_run()
+
+
+@pytest.fixture
+def damaged(workdir, tmp_path):
+  """A copy of the export, to be damaged."""
+  return shutil.copytree(workdir / "export", tmp_path / "copy")
+
+
+def test_another_format_is_refused(damaged):
+  (damaged / "config.json").write_text('{"format": 2}')
+  with pytest.raises(ValueError, match="has format 2, expected 1"):
+    trajvit.load(damaged)
+
+
+def test_a_run_directory_is_no_export(workdir):
+  with pytest.raises(FileNotFoundError, match="no preprocessing.json"):
+    trajvit.load(workdir)
+
+
+def test_damaged_weights_are_refused(damaged):
+  path = damaged / "model.safetensors"
+  path.write_bytes(path.read_bytes()[:-1])
+  with pytest.raises(ValueError, match="model.safetensors.*cut short"):
+    trajvit.load(damaged)
+
+
+def test_weights_of_another_model_are_refused(damaged):
+  path = damaged / "model.safetensors"
+  path.write_bytes(path.read_bytes().replace(b"[16,8]", b"[8,16]"))
+  with pytest.raises(
+    ValueError,
+    match=r"expects 'params/project_text/kernel' to be float32 \[16, 8\], but "
+    r"model.safetensors has float32 \[8, 16\] \(2 arrays differ\)",
+  ):
+    trajvit.load(damaged)
+
+
+@pytest.mark.parametrize(
+  "change",
+  [
+    lambda program: program[:3000],
+    lambda program: program.replace(b"ML\xefR", b"ML\xefX"),
+  ],
+  ids=["cut short", "bytecode of another kind"],
+)
+def test_a_program_that_cannot_be_read_says_why(damaged, change):
+  path = damaged / "tokenize.stablehlo"
+  whole = path.read_bytes()
+  path.write_bytes(change(whole))
+  assert path.read_bytes() != whole
+  with pytest.raises(
+    ValueError, match=f"tokenize.stablehlo.*written by jax {jax.__version__}"
+  ):
+    trajvit.load(damaged)
+
+
+def test_an_export_is_not_replaced_unasked(workdir, capsys):
+  exported = workdir / "export"
+  before = (exported / "config.json").read_bytes()
+  assert cli.main(["export", str(workdir), str(exported)]) == 2
+  assert "--overwrite replaces it" in capsys.readouterr().err
+  assert (exported / "config.json").read_bytes() == before
+
+
+def test_a_missing_step_is_named(workdir, tmp_path, capsys):
+  command = ["export", str(workdir), str(tmp_path / "out"), "--step", "8"]
+  assert cli.main(command) == 2
+  assert "saved steps: [7]" in capsys.readouterr().err
