@@ -144,7 +144,6 @@ def train(raw: dict, workdir: str) -> None:
     "commit": provenance.commit(),
     "versions": provenance.versions(),
   }
-
   if first_process:
     write_run_config(workdir, raw)
 
@@ -168,7 +167,8 @@ def train(raw: dict, workdir: str) -> None:
     if not (np.isfinite(loss) and np.isfinite(norm)):
       # The state has halted: it is still the one from before this step.
       halted = Checkpoints(workdir / "halted", CheckpointConfig(every=1))
-      halted.save(step - 1, state, data=data_record, meta=meta)
+      record = {"step": step - 1, **data_record}
+      halted.save(step - 1, state, data=record, meta=meta)
       halted.close()
       raise FloatingPointError(
         f"step {step}: loss {loss}, gradient norm {norm}; the state before it "
