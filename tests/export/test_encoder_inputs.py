@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import CLIP_SHAPE, GRID, SIZE, TRACKS, WORDS
+from tiny import CLIP_SHAPE, GRID, SIZE, TRACKS, WORDS
 from tiny_runs import VOCABULARY, exported_run
 
 import trajvit
@@ -19,11 +19,10 @@ def encoder():
   return trajvit.load(exported_run() / "export")
 
 
-def test_pixel_tracks_are_read_in_the_middle_of_cells(encoder, clip):
+def test_pixel_tracks_are_read_at_the_corner_of_cells(encoder, clip):
   stride = SIZE // GRID
   pixels = np.full((len(clip.tracks), CLIP_SHAPE[0], SIZE, SIZE), -1)
-  middle = slice(stride // 2, None, stride)
-  pixels[:, :, middle, middle] = clip.tracks
+  pixels[:, :, ::stride, ::stride] = clip.tracks
   np.testing.assert_array_equal(
     encoder.encode(clip.frames, pixels),
     encoder.encode(clip.frames, clip.tracks),

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import numpy as np
-from conftest import make_clip
+from tiny import make_clip
 from tiny_runs import exported_run, tiny_run
 
 from trajvit.types import Batch, Clip

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import CLIP_SHAPE, GRID, TRACKS, WORDS, make_batch
 from flax import nnx
+from tiny import CLIP_SHAPE, GRID, TRACKS, WORDS, make_batch
 from tiny_runs import CONTEXT, config, exported_run, tiny_run
 
 import trajvit

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from conftest import CLIP_SHAPE
+from tiny import CLIP_SHAPE
 from tiny_runs import tiny_run
 
 import trajvit

@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import optax
-from conftest import CLIP_SHAPE, FRAMES, GRID, SIZE, TRACKS, WORDS
+from tiny import CLIP_SHAPE, FRAMES, GRID, SIZE, TRACKS, WORDS
 
 from trajvit import cli
 from trajvit.models import build_model

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import CLIP_SHAPE, TRACKS, WORDS, make_batch
 from flax import nnx
+from tiny import CLIP_SHAPE, TRACKS, WORDS, make_batch
 
 from trajvit.models import build_model
 from trajvit.objectives import build_objectives

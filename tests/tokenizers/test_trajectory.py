@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import CLIP_SHAPE, FRAMES, GRID, SIZE, TRACKS
 from flax import nnx
+from tiny import CLIP_SHAPE, FRAMES, GRID, SIZE, TRACKS
 
 from trajvit.tokenizers import TOKENIZERS
 

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import CLIP_SHAPE, SIZE
 from flax import nnx
+from tiny import CLIP_SHAPE, SIZE
 
 from trajvit.tokenizers.tubelet import TubeletTokenizer
 

@@ -1,0 +1,30 @@
+"""Tiny clips and batches that tests share."""
+
+import numpy as np
+
+from trajvit.types import Batch, Clip, Text
+
+FRAMES, SIZE, GRID, TRACKS, WORDS = 4, 32, 16, 5, 6
+CLIP_SHAPE = (FRAMES, SIZE, SIZE)
+
+
+def make_clip(rng, batch=3, tracks=TRACKS):
+  """A clip whose last track id never occurs, and track 0 not in frame 0."""
+  labels = rng.integers(-1, tracks - 1, (batch, FRAMES, GRID, GRID))
+  labels[:, 0][labels[:, 0] == 0] = 1
+  return Clip(
+    frames=rng.integers(0, 256, (batch, *CLIP_SHAPE, 3), dtype=np.uint8),
+    frame_mask=np.ones((batch, FRAMES), bool),
+    times=np.tile(np.arange(FRAMES, dtype=np.float32), (batch, 1)),
+    tracks=labels.astype(np.int32),
+  )
+
+
+def make_batch(rng, batch=3):
+  """Clips with one caption each."""
+  ids = rng.integers(1, 20, (batch, WORDS)).astype(np.int32)
+  return Batch(
+    clip=make_clip(rng, batch),
+    text=Text(ids=ids, mask=np.ones((batch, WORDS), bool)),
+    clip_id=np.arange(batch, dtype=np.int32),
+  )
