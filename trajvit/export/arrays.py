@@ -58,14 +58,17 @@ def as_tracks(tracks, batch: int, preprocessing: dict) -> np.ndarray:
       f"got {given.min()} to {given.max()}"
     )
   if given.shape[-1] != grid:
-    given = at_cell_centers(given, grid)
+    given = at_cell_corners(given, grid)
   return given.astype(np.int32)
 
 
-def at_cell_centers(tracks: np.ndarray, grid: int) -> np.ndarray:
-  """Returns the labels of the middle pixels, [..., H, W] -> [..., h, w]."""
+def at_cell_corners(tracks: np.ndarray, grid: int) -> np.ndarray:
+  """Returns the labels of top left pixels, [..., H, W] -> [..., h, w].
+
+  It is how the sources of `trajvit.data` shrink label maps, after TrajViT.
+  """
   stride = tracks.shape[-1] // grid
-  return tracks[..., stride // 2 :: stride, stride // 2 :: stride]
+  return tracks[..., ::stride, ::stride]
 
 
 def as_text(ids, mask, text: dict) -> tuple[np.ndarray, np.ndarray]:

@@ -8,9 +8,8 @@ from trajvit.data.synthetic.labels import grid_tracks
 
 def slow(labels, grid, max_tracks):
   stride = labels.shape[1] // grid
-  middle = stride // 2
   cells = [
-    (t, i, j, int(labels[t, i * stride + middle, j * stride + middle]))
+    (t, i, j, int(labels[t, i * stride, j * stride]))
     for t, i, j in np.ndindex(len(labels), grid, grid)
   ]
   area, first = {}, {}
