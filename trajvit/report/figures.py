@@ -24,7 +24,7 @@ def accuracy_against(
     galleries: keys of retrieval evaluations.
   """
   figure, axes = plt.subplots(
-    1, len(galleries), figsize=(4 * len(galleries), 3.6), sharey=True
+    1, len(galleries), figsize=(3.6 * len(galleries) + 2, 3.6), sharey=True
   )
   for axis, gallery in zip(_list(axes), galleries, strict=True):
     for color, (name, group) in _colored(runs):
@@ -35,20 +35,25 @@ def accuracy_against(
       mean = statistics.mean(scores)
       spread = [[mean - min(scores)], [max(scores) - mean]]
       at = statistics.mean(costs)
-      axis.errorbar(at, mean, spread, marker="o", color=color, capsize=3)
-      axis.annotate(
-        f"{name} ({group[0].tracks})"
-        if group[0].tracks != "none used"
-        else name,
-        (at, mean),
-        textcoords="offset points",
-        xytext=(5, 5),
-        fontsize=7,
+      tracks = group[0].tracks
+      legend = name if tracks == "none used" else f"{name} ({tracks})"
+      axis.errorbar(
+        at,
+        mean,
+        spread,
+        marker="o",
+        linestyle="none",
+        color=color,
+        capsize=3,
+        label=legend,
       )
     axis.set(title=gallery, xlabel=label, xscale="log", ylim=(0, 105))
-    axis.margins(x=0.35)
+    axis.margins(x=0.1)
     axis.grid(alpha=0.3)
   _list(axes)[0].set_ylabel("text-to-video R@5 (%)")
+  _list(axes)[-1].legend(
+    fontsize=7, loc="center left", bbox_to_anchor=(1.02, 0.5)
+  )
   return _png(figure)
 
 

@@ -43,9 +43,7 @@ def write_page(
   Returns:
     The path.
   """
-  galleries = [
-    key for key in _galleries(runs) if key not in table.NOT_GALLERIES
-  ]
+  galleries = table.gallery_keys(runs)
   parts = [f"<h1>{html.escape(title)}</h1>"]
   parts += [f"<p>{html.escape(note)}</p>" for note in notes]
   parts.append(_table(*table.comparison(runs)))
@@ -106,17 +104,13 @@ def _provenance(runs):
         f"Device {manifest['device']}; commit {manifest['commit']}; {versions}."
       )
   differing = {}
-  for key in _galleries(runs):
+  for key in sorted({key for run in runs for key in run.evals}):
     differing |= differing_manifests(runs, key)
   lines += [
     f"Mind: the runs differ in {name}: {', '.join(map(str, values))}."
     for name, values in differing.items()
   ]
   return lines
-
-
-def _galleries(runs):
-  return sorted({key for run in runs for key in run.evals})
 
 
 def _table(header, rows):

@@ -15,8 +15,7 @@ def comparison(runs: list[Run]) -> tuple[list[str], list[list[str]]]:
   Where a method was run with several seeds a cell is their mean and, after ±,
   half the distance between the lowest and the highest.
   """
-  galleries = sorted({key for run in runs for key in run.evals})
-  galleries = [key for key in galleries if key not in NOT_GALLERIES]
+  galleries = gallery_keys(runs)
   header = ["method", "tracks", "tokens", "p95", "GFLOPs", "steps/s"]
   for gallery in galleries:
     header += [f"{gallery} {way} R@1 / R@5" for way in DIRECTIONS]
@@ -49,6 +48,12 @@ def comparison(runs: list[Run]) -> tuple[list[str], list[list[str]]]:
       )
     rows.append(row)
   return header, rows
+
+
+def gallery_keys(runs: list[Run]) -> list[str]:
+  """Returns the evaluations that are test galleries, the hardest last."""
+  keys = {key for run in runs for key in run.evals} - set(NOT_GALLERIES)
+  return sorted(keys, key=lambda key: (key.startswith("hard"), key))
 
 
 def as_text(header: list[str], rows: list[list[str]]) -> str:
