@@ -17,11 +17,11 @@ import numpy as np
 from trajvit.data.decode import write_video
 from trajvit.data.example import ClipSpec
 from trajvit.data.extract import extract_tracks
+from trajvit.data.extract.overlay import save_strip
 from trajvit.data.synthetic import MovingSprites
 from trajvit.export.load import load
 from trajvit.report import table
 from trajvit.report.page import write_page
-from trajvit.report.pictures import trajectories
 from trajvit.report.runs import Run, read_run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -97,7 +97,7 @@ def run(args):
     runs,
     title="trajvit quickstart: trajectory tokens against space-time patches",
     ours=OURS,
-    pictures=_pictures(args.full),
+    pictures=_pictures(out / "report", args.full),
     notes=[*NOTES, _extraction_note()] if args.full else NOTES,
   )
   _export_and_run(out, _directory(out, jobs[0]))
@@ -165,8 +165,9 @@ def _sprites(split: str, tracks: str) -> MovingSprites:
   return MovingSprites(clip=clip, split=split, count=8, tracks=tracks)
 
 
-def _pictures(full: bool) -> list[tuple[str, bytes]]:
+def _pictures(folder: Path, full: bool) -> list[tuple[str, bytes]]:
   """Two clips with their tracks; in the full version also those from pixels."""
+  folder.mkdir(parents=True, exist_ok=True)
   pictures = []
   kinds = {"exact": "ground truth tracks"}
   if full:
@@ -174,8 +175,10 @@ def _pictures(full: bool) -> list[tuple[str, bytes]]:
   for split, index in (("static", 0), ("moving", 3)):
     for tracks, label in kinds.items():
       example = _sprites(split, tracks).example(index, None)
+      path = folder / f"{split}_{tracks}.png"
+      save_strip(path, example.frames, example.tracks)
       caption = f"{split}, {label}: {example.captions[0]}"
-      pictures.append((caption, trajectories(example.frames, example.tracks)))
+      pictures.append((caption, path.read_bytes()))
   return pictures
 
 
