@@ -13,7 +13,7 @@ def __getattr__(name):
   try:
     pipeline = importlib.import_module("trajvit.data.extract.pipeline")
   except ModuleNotFoundError as error:
-    if error.name in ("cv2", "skimage"):
+    if error.name.partition(".")[0] in ("cv2", "skimage"):
       raise ImportError(
         "extracting tracks from pixels needs OpenCV and scikit-image: "
         "pip install trajvit[tracks]"

@@ -30,10 +30,10 @@ def link(
   Returns:
     [m] int64, an index in [0, n), or -1 for a mask that starts a track.
   """
-  old = tracked.reshape(len(tracked), -1).astype(np.float32)
-  new = fresh.reshape(len(fresh), -1).astype(np.float32)
-  both = old @ new.T  # [n, m]; counts of pixels are exact below 2**24
-  union = old.sum(1)[:, None] + new.sum(1) - both
+  old, new = (masks.astype(np.float32) for masks in (tracked, fresh))
+  # Counts of pixels are exact in float32 below 2**24.
+  both = np.einsum("nhw,mhw->nm", old, new, optimize=True)
+  union = old.sum((1, 2))[:, None] + new.sum((1, 2)) - both
   overlap = both / np.maximum(union, 1)
   overlap[overlap < iou] = 0
   rows, columns = linear_sum_assignment(overlap, maximize=True)

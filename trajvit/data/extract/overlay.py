@@ -59,10 +59,19 @@ def overlay_strip(frames: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def save_strip(
-  path: str | os.PathLike, frames: np.ndarray, labels: np.ndarray
+  path: str | os.PathLike,
+  frames: np.ndarray,
+  labels: np.ndarray,
+  *,
+  columns: int = 8,
 ) -> None:
-  """Writes a picture: the frames in a row, below them the same with tracks."""
-  frames, labels = _legible(frames, labels)
+  """Writes a picture: frames in a row, below them the same with tracks.
+
+  Of more than `columns` frames it shows so many, evenly spaced.
+  """
+  shown = np.linspace(0, len(frames) - 1, min(columns, len(frames)))
+  shown = np.rint(shown).astype(np.int64)
+  frames, labels = _legible(frames[shown], labels[shown])
   plain = np.concatenate(list(frames), axis=1)
   strip = np.concatenate([plain, overlay_strip(frames, labels)], axis=0)
   Image.fromarray(strip).save(path)

@@ -34,7 +34,7 @@ def extract_tracks(
   The same frames give the same tracks in any process.
 
   Args:
-    frames: [T, H, W, 3] uint8 RGB, T from 1 and H, W from 8 up.
+    frames: [T, H, W, 3] uint8 RGB; an image is a clip of one frame.
     max_tracks: M; the largest M tracks are kept.
     segmenter: frame [H, W, 3] uint8 -> masks [n, H, W] bool.
     tracker: (frames [L, H, W, 3] uint8, masks [n, H, W] bool) -> [L, n, H, W]
@@ -65,15 +65,10 @@ def extract_tracks(
 def _check_frames(frames) -> None:
   """Raises ValueError for what is not a clip."""
   shape = getattr(frames, "shape", ())
-  if (
-    len(shape) != 4
-    or shape[0] < 1
-    or min(shape[1:3]) < 8
-    or shape[3] != 3
-    or frames.dtype != np.uint8
-  ):
+  fits = len(shape) == 4 and shape[3] == 3 and min(shape) > 0
+  if not fits or frames.dtype != np.uint8:
     raise ValueError(
-      "frames must be [T, H, W, 3] uint8 of at least 1 frame and 8 x 8 pixels, "
+      "frames must be [T, H, W, 3] uint8, "
       f"got {getattr(frames, 'dtype', type(frames).__name__)} {shape}"
     )
 

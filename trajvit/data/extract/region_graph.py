@@ -8,9 +8,7 @@ from trajvit.data.extract.flow import dense_flow, follow
 from trajvit.data.extract.superpixels import appearance, superpixels
 
 # A gap is what an edge adds to the difference of two regions' mean appearance,
-# in the same units. Being neighbours in one frame says less than being the
-# same pixels in the next one, so it starts with a gap.
-_NEIGHBOUR_GAP = 2.0
+# in the same units.
 _CONTRAST_WEIGHT = 0.2
 _MOTION_WEIGHT = 200.0  # per frame width that the two move apart in one step
 _MAX_MOTION_GAP = 15.0
@@ -63,12 +61,8 @@ def region_graph(frames: np.ndarray, cuts: list[int]) -> RegionGraph:
 
   spatial, contrast = _borders(ids, pixels, count)
   apart = np.linalg.norm(motion[spatial[:, 0]] - motion[spatial[:, 1]], axis=1)
-  gap = (
-    _NEIGHBOUR_GAP
-    + _CONTRAST_WEIGHT * contrast
-    + np.minimum(_MOTION_WEIGHT * apart, _MAX_MOTION_GAP)
-  )
-  edges, gaps = [spatial], [gap]
+  motion_gap = np.minimum(_MOTION_WEIGHT * apart, _MAX_MOTION_GAP)
+  edges, gaps = [spatial], [_CONTRAST_WEIGHT * contrast + motion_gap]
   for t in range(len(flow)):
     if t + 1 not in cuts:
       pairs, arrived = _arrivals(

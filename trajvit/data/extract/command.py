@@ -1,0 +1,159 @@
+"""`trajvit data tracks`: extracts tracks from every file of a manifest.
+
+They are written beside the files as TrajViT's sidecar pairs, which training
+reads. What is finished is skipped, so a run that was stopped can be started
+again.
+"""
+
+import argparse
+import functools
+import multiprocessing
+import os
+import pathlib
+import time
+from collections.abc import Callable
+from concurrent import futures
+
+import tqdm
+
+from trajvit.data.extract.files import (
+  Options,
+  Outcome,
+  extract_file,
+  load_function,
+  sidecar_files,
+)
+from trajvit.data.manifest import Record, read_manifest
+
+
+def extract_manifest(
+  manifest: str,
+  options: Options,
+  *,
+  root: str = "",
+  overlay: str | None = None,
+  processes: int | None = None,
+  progress: Callable = lambda outcomes, total: outcomes,
+) -> list[Outcome]:
+  """Extracts tracks from every file of a manifest, each file once.
+
+  Args:
+    manifest: see `data.manifest`.
+    options: see Options.
+    root: the folder that relative paths start from; "" is the manifest's own.
+    overlay: the folder for pictures of the tracks, laid out as the files are;
+      None draws none.
+    processes: how many work at a time, None for one a processor core; 1 works
+      in this process.
+    progress: wraps the iterator over the outcomes, of which it is told how
+      many.
+
+  Returns:
+    What became of the files, in the order of the manifest.
+
+  Raises:
+    ValueError: the manifest or an option is wrong, or a part that replaces a
+      default cannot be found or returns what it should not.
+    OSError: a file of tracks or a picture cannot be written.
+  """
+  processes = os.cpu_count() if processes is None else processes
+  if processes < 1:
+    raise ValueError(f"processes must be at least 1, got {processes}")
+  for name in (options.segmenter, options.tracker):
+    if name is not None:
+      load_function(name)  # fails here rather than in every process
+  # Records that differ in their caption alone are one file.
+  records = read_manifest(manifest, root)
+  records = list({(r.path, *sidecar_files(r)): r for r in records}.values())
+  pictures = _pictures(records, overlay)
+  work = functools.partial(extract_file, options=options)
+  if processes == 1:
+    return list(progress(map(work, records, pictures), len(records)))
+  # Forked copies of a process that runs threads, as jax does, can hang.
+  context = multiprocessing.get_context("spawn")
+  with futures.ProcessPoolExecutor(processes, mp_context=context) as pool:
+    return list(progress(pool.map(work, records, pictures), len(records)))
+
+
+def _pictures(
+  records: list[Record], folder: str | None
+) -> list[pathlib.Path | None]:
+  """Returns where to draw the tracks of each record."""
+  if folder is None:
+    return [None] * len(records)
+  paths = [pathlib.Path(os.path.abspath(record.path)) for record in records]
+  shared = os.path.commonpath([path.parent for path in paths])
+  return [
+    pathlib.Path(
+      folder, path.parent.relative_to(shared), f"{path.stem}_tracks.gif"
+    )
+    for path in paths
+  ]
+
+
+def summary(outcomes: list[Outcome], seconds: float) -> str:
+  """Returns what a person wants to know of a run, over one or more lines."""
+  broken = [outcome for outcome in outcomes if outcome.reason is not None]
+  good = [outcome for outcome in outcomes if outcome.reason is None]
+  made = sum(outcome.made for outcome in good)
+  line = (
+    f"tracks of {made} files made in {seconds:.0f} s, "
+    f"{len(good) - made} were there, {len(broken)} broken"
+  )
+  if good:
+    mean = sum(outcome.tracks for outcome in good) / len(good)
+    line += f"; {mean:.1f} tracks a clip"
+  return "\n".join([line, *(f"  {b.path}: {b.reason}" for b in broken)])
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """Declares the command line."""
+  parser.add_argument("manifest", help="JSON, JSONL, CSV or folder of files")
+  parser.add_argument("--root", default="", help="where relative paths start")
+  parser.add_argument("--frames", type=int, default=16, help="frames a clip")
+  parser.add_argument(
+    "--size", type=int, default=224, help="shorter side of the frames, pixels"
+  )
+  parser.add_argument(
+    "--max-tracks", type=int, default=64, help="a clip keeps its largest"
+  )
+  parser.add_argument("--processes", type=int, help="one a core by default")
+  parser.add_argument("--overlay", help="folder for pictures of the tracks")
+  parser.add_argument(
+    "--segmenter",
+    metavar="MODULE:FUNCTION",
+    help="frame [H, W, 3] uint8 -> masks [n, H, W] bool",
+  )
+  parser.add_argument(
+    "--tracker",
+    metavar="MODULE:FUNCTION",
+    help="frames [L, H, W, 3], masks [n, H, W] -> [L, n, H, W] bool",
+  )
+  parser.add_argument(
+    "--overwrite", action="store_true", help="make finished tracks anew"
+  )
+
+
+def run(args: argparse.Namespace) -> int:
+  """Prints the summary; returns 1 if a file is broken, else 0."""
+  options = Options(
+    frames=args.frames,
+    size=args.size,
+    max_tracks=args.max_tracks,
+    segmenter=args.segmenter,
+    tracker=args.tracker,
+    overwrite=args.overwrite,
+  )
+  start = time.monotonic()
+  outcomes = extract_manifest(
+    args.manifest,
+    options,
+    root=args.root,
+    overlay=args.overlay,
+    processes=args.processes,
+    progress=lambda outcomes, total: tqdm.tqdm(
+      outcomes, total=total, unit="file", leave=False, disable=None
+    ),
+  )
+  print(summary(outcomes, time.monotonic() - start))
+  return int(any(outcome.reason is not None for outcome in outcomes))

@@ -1,0 +1,181 @@
+"""Tracks of one video or image file, written beside it."""
+
+import dataclasses
+import functools
+import importlib
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+
+from trajvit.data.decode import decode_clip, probe, read_image
+from trajvit.data.example import BrokenClip
+from trajvit.data.extract import extract_tracks, overlay
+from trajvit.data.manifest import Record
+from trajvit.data.sampling import middle
+from trajvit.data.tracks import (
+  label_map,
+  load_sidecars,
+  sidecar_paths,
+  write_sidecars,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """How tracks are extracted from files; it can be sent to other processes.
+
+  Attributes:
+    frames: T, the "middle" frames of a video that get tracks.
+    size: the shorter side of the frames looked at; smaller ones stay as small.
+    max_tracks: M.
+    segmenter: "module:function" in place of the default, or None.
+    tracker: likewise, see `extract_tracks`.
+    overwrite: whether to replace a valid pair of sidecar files.
+  """
+
+  frames: int = 16
+  size: int = 224
+  max_tracks: int = 64
+  segmenter: str | None = None
+  tracker: str | None = None
+  overwrite: bool = False
+
+  def __post_init__(self):
+    for name in ("frames", "size", "max_tracks"):
+      if getattr(self, name) < 1:
+        raise ValueError(
+          f"{name} must be at least 1, got {getattr(self, name)}"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+  """What became of one file.
+
+  Attributes:
+    path: the file.
+    made: whether sidecar files were written; else a valid pair was there, or
+      the file is broken.
+    tracks: how many tracks there are.
+    reason: why the file is broken, or None.
+  """
+
+  path: str
+  made: bool = False
+  tracks: int = 0
+  reason: str | None = None
+
+
+def sidecar_files(record: Record) -> tuple[str, str | None]:
+  """Returns where the tracks of a record belong; an image needs no graph."""
+  mask, graph = sidecar_paths(record.path)
+  if record.is_image:
+    return record.mask or mask, record.graph
+  return record.mask or mask, record.graph or graph
+
+
+def extract_file(
+  record: Record, picture: pathlib.Path | None, options: Options
+) -> Outcome:
+  """Writes the sidecar files of a record, unless there is a valid pair.
+
+  Args:
+    record: the file.
+    picture: where to draw the tracks, a .gif and a strip of the same name that
+      ends in .png; if that is there, kept tracks are not drawn again. None
+      draws nothing.
+    options: see Options.
+
+  Returns:
+    The outcome; a file that cannot be read is one too.
+
+  Raises:
+    ValueError: a part that replaces a default returns what it should not.
+    OSError: the sidecar files or pictures cannot be written.
+  """
+  try:
+    labels = None if options.overwrite else _finished(record, options.frames)
+    made = labels is None
+    drawn = picture and (made or not picture.with_suffix(".png").exists())
+    if made or drawn:
+      frames = _read(record, options)
+  except BrokenClip as broken:
+    return Outcome(record.path, reason=broken.reason)
+  if made:
+    labels = extract_tracks(
+      frames,
+      max_tracks=options.max_tracks,
+      segmenter=options.segmenter and load_function(options.segmenter),
+      tracker=options.tracker and load_function(options.tracker),
+    )
+    write_sidecars(*sidecar_files(record), labels)
+  if drawn:
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    overlay.save_gif(picture, frames, labels)
+    overlay.save_strip(picture.with_suffix(".png"), frames, labels)
+  present = np.unique(labels[labels >= 0])
+  return Outcome(record.path, made, len(present))
+
+
+@functools.cache
+def load_function(name: str) -> Callable:
+  """Returns the function that "module:function" names.
+
+  Raises:
+    ValueError: there is none.
+  """
+  module, colon, function = name.partition(":")
+  if not (module and colon and function):
+    raise ValueError(f'expected "module:function", got {name!r}')
+  try:
+    loaded = importlib.import_module(module)
+  except ModuleNotFoundError as error:
+    raise ValueError(
+      f"{name}: {error}; is its folder on PYTHONPATH?"
+    ) from error
+  if not callable(getattr(loaded, function, None)):
+    raise ValueError(f"{name}: {module} has no function {function!r}")
+  return getattr(loaded, function)
+
+
+def _finished(record: Record, frames: int) -> np.ndarray | None:
+  """Returns the label map that is there, or None without a valid one.
+
+  A pair may hold all frames of its video, as one made elsewhere does: the
+  middle ones of them are returned.
+
+  Raises:
+    BrokenClip: the pair is valid for a video that cannot be read.
+  """
+  try:
+    mask, graph = load_sidecars(*sidecar_files(record))
+    labels = label_map(mask, graph)
+  except (ValueError, OSError):
+    return None
+  if len(labels) == (1 if record.is_image else frames):
+    return labels
+  if record.is_image or len(labels) != probe(record.path).num_frames:
+    return None
+  return labels[middle(len(labels), frames)]
+
+
+def _read(record: Record, options: Options) -> np.ndarray:
+  """Returns the frames to look at: [T, H, W, 3] uint8, T = 1 for an image."""
+  if record.is_image:
+    image = Image.fromarray(read_image(record.path))
+    height, width = _size(image.height, image.width, options.size)
+    return np.array(image.resize((width, height)))[None]
+
+  def choose(info):
+    indices = middle(info.num_frames, options.frames)
+    return indices, _size(info.height, info.width, options.size)
+
+  return decode_clip(record.path, choose)[0]
+
+
+def _size(height: int, width: int, size: int) -> tuple[int, int]:
+  """Returns height and width with the shorter side at most `size`."""
+  scale = min(1, size / min(height, width))
+  return max(1, round(height * scale)), max(1, round(width * scale))
