@@ -230,6 +230,8 @@ def train(raw: dict, workdir: str) -> None:
 
   # --------------------------------------------------------------- the end
   batches.close()
+  if loader.failures.failures:
+    progress.say(loader.failures.summary())
   checkpoints.close()
   progress.close()
   metrics_log.close()
