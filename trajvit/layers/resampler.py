@@ -27,6 +27,10 @@ class Resampler(nnx.Module):
       the sequence is a set, unless the caller adds positions to it.
     mlp_ratio: hidden width of a perceptron after every attention, in widths; 0
       means none.
+    latent_scale: standard deviation of the latents at the start. At 1, the
+      reference's, what is read is at first small beside them; a short training
+      wants less.
+    init: of the linear maps, see `layers.linear`; the reference's is "torch".
     dtype: of the products.
     rngs: holds the key of the initial values.
   """
@@ -40,13 +44,15 @@ class Resampler(nnx.Module):
     num_latents: int = 1,
     use_rotary: bool = True,
     mlp_ratio: int = 0,
+    latent_scale: float = 1.0,
+    init: str = "torch",
     dtype=jnp.float32,
     rngs: nnx.Rngs,
   ):
     self.use_rotary = use_rotary
     latents = jax.random.normal(rngs.params(), (num_latents, width))
-    self.latents = nnx.Param(latents)
-    options = dict(mlp_ratio=mlp_ratio, dtype=dtype, rngs=rngs)
+    self.latents = nnx.Param(latent_scale * latents)
+    options = dict(mlp_ratio=mlp_ratio, init=init, dtype=dtype, rngs=rngs)
     self.layers = nnx.List(
       [ResamplerLayer(width, num_heads, **options) for _ in range(depth)]
     )
@@ -76,12 +82,12 @@ class Resampler(nnx.Module):
 class ResamplerLayer(nnx.Module):
   """One cross-attention of a resampler, and a perceptron if it has one."""
 
-  def __init__(self, width, num_heads, *, mlp_ratio, dtype, rngs):
+  def __init__(self, width, num_heads, *, mlp_ratio, init, dtype, rngs):
     self.num_heads = num_heads
     norm = dict(epsilon=1e-5, dtype=dtype)
     self.norm_sequence = LayerNorm(width, **norm)
     self.norm_latents = LayerNorm(width, **norm)
-    options = dict(bias=False, init="torch", dtype=dtype, rngs=rngs)
+    options = dict(bias=False, init=init, dtype=dtype, rngs=rngs)
     self.query = Linear(width, width, **options)
     self.key_value = Linear(width, 2 * width, **options)
     self.out = Linear(width, width, **options)

@@ -102,6 +102,8 @@ class TrackReader(nnx.Module):
       depth=1,
       use_rotary=False,
       mlp_ratio=2,
+      latent_scale=0.02,
+      init="lecun",
       dtype=dtype,
       rngs=rngs,
     )
