@@ -29,7 +29,7 @@ MAX_TRACKS = {"exact": 10, "extracted": 32}
 def get_config(arg=""):
   """Returns the config; `arg` may set the keys below."""
   arg = common.parse_arg(
-    arg, method="trajectory", steps=300, clips=8192, seed=0, cache=""
+    arg, method="trajectory", steps=300, clips=4096, seed=0, cache=""
   )
   if arg.method not in METHODS:
     raise ValueError(

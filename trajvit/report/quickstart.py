@@ -66,7 +66,7 @@ def add_arguments(parser):
   )
   parser.add_argument("--out", default="runs/quickstart", help="directory")
   parser.add_argument("--steps", type=int, default=300, help="of every run")
-  parser.add_argument("--clips", type=int, default=8192, help="to train on")
+  parser.add_argument("--clips", type=int, default=4096, help="to train on")
   parser.add_argument(
     "--cache", help="folder of rendered clips, default OUT/cache"
   )
