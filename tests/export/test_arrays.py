@@ -38,14 +38,14 @@ def test_another_video_is_refused(shape, dtype):
   assert f"{np.dtype(dtype)} {list(shape)}" in str(error.value)
 
 
-def test_pixels_are_sampled_in_the_middle_of_cells(rng):
+def test_pixels_are_sampled_at_the_corner_of_cells(rng):
   pixels = rng.integers(-1, 3, (2, 2, 8, 8), dtype=np.int64)
   cells = as_tracks(pixels, 2, CLIP)
   assert cells.dtype == np.int32
   expected = np.empty((2, 2, 4, 4), np.int32)
   for y in range(4):
     for x in range(4):
-      expected[:, :, y, x] = pixels[:, :, 2 * y + 1, 2 * x + 1]
+      expected[:, :, y, x] = pixels[:, :, 2 * y, 2 * x]
   np.testing.assert_array_equal(cells, expected)
   np.testing.assert_array_equal(as_tracks(cells, 2, CLIP), cells)
   np.testing.assert_array_equal(as_tracks(cells[0], 1, CLIP), cells[:1])
