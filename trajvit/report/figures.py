@@ -8,6 +8,7 @@ import matplotlib
 matplotlib.use("agg")
 
 from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib import ticker  # noqa: E402
 
 from trajvit.report.runs import Run, group_runs  # noqa: E402
 
@@ -47,7 +48,8 @@ def accuracy_against(
         capsize=3,
         label=legend,
       )
-    axis.set(title=gallery, xlabel=label, xscale="log", ylim=(0, 105))
+    axis.set(title=gallery, xlabel=label, ylim=(0, 105))
+    _logarithmic(axis)
     axis.margins(x=0.1)
     axis.grid(alpha=0.3)
   _list(axes)[0].set_ylabel("text-to-video R@5 (%)")
@@ -77,8 +79,8 @@ def curves(runs: list[Run]) -> bytes:
     xlabel="training compute, video side (TFLOP)",
     ylabel="t2v R@5 (%)",
     title="validation, equal compute",
-    xscale="log",
   )
+  _logarithmic(compute)
   for axis in (loss, steps, compute):
     axis.grid(alpha=0.3)
   loss.legend(fontsize=7)
@@ -90,6 +92,14 @@ def _colored(runs):
   colors = plt.rcParams["axes.prop_cycle"].by_key()["color"]
   groups = group_runs(runs).items()
   return [(colors[i % len(colors)], g) for i, g in enumerate(groups)]
+
+
+def _logarithmic(axis):
+  """A logarithmic x axis whose labels are plain numbers."""
+  axis.set_xscale("log")
+  axis.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+  axis.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
+  axis.xaxis.set_minor_formatter(ticker.NullFormatter())
 
 
 def _list(axes):

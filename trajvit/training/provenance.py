@@ -39,8 +39,25 @@ def commit() -> str | None:
 
 
 def device() -> str:
-  """Returns the kind and the number of devices, as "TPU v4 x 8"."""
-  return f"{jax.devices()[0].device_kind} x {jax.device_count()}"
+  """Returns the kind and the number of devices, as "TPU v4 x 8".
+
+  A CPU is named by its model and its cores, as far as the system tells.
+  """
+  kind = jax.devices()[0].device_kind
+  if jax.default_backend() == "cpu":
+    kind = f"{_processor()}, {os.cpu_count()} cores"
+  return f"{kind} x {jax.device_count()}"
+
+
+def _processor() -> str:
+  """The model of the processor, which only Linux has in a file."""
+  path = Path("/proc/cpuinfo")
+  lines = path.read_text().splitlines() if path.exists() else []
+  for line in lines:
+    key, _, value = line.partition(":")
+    if key.strip() == "model name":
+      return value.strip()
+  return platform.machine()
 
 
 def write_json(path: str | Path, value: dict) -> None:
