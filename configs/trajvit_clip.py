@@ -11,6 +11,8 @@ once, beforehand, with `trajvit data tracks MANIFEST`.
 A smaller one: --config=configs/trajvit_clip.py:variant=S,frames=8
 """
 
+from ml_collections.config_dict import placeholder
+
 from configs import common
 
 
@@ -38,16 +40,24 @@ def get_config(arg=""):
   config.model = dict(
     name="video_text",
     tokenizer=dict(name="trajectory", stem="resnet18", appearance_depth=4),
-    # TrajViT keeps the depth and heads of a size and sets the width to 512.
-    encoder=dict(name="vit", variant=arg.variant, width=512, remat=True),
-    text=dict(name="transformer", variant="S"),
+    encoder=dict(name="vit", variant=arg.variant, remat=True, **unset()),
+    text=dict(name="transformer", variant="S", **unset()),
     embed_dim=256,
     normalization="imagenet",
     dtype="bfloat16",
   )
+  if arg.variant in ("L", "H"):
+    # TrajViT keeps depth and heads of these and makes them 512 wide.
+    config.model.encoder.width = 512
   config.optimizer.learning_rate = 1e-4
   config.optimizer.b2 = 0.999
   config.optimizer.weight_decay = 0.02
   config.optimizer.warmup_steps = arg.steps // 30
   config.checkpoint.every = 1000
   return config
+
+
+def unset() -> dict:
+  """Returns the numbers that a variant sets, free to be set instead."""
+  names = ("width", "depth", "num_heads")
+  return {name: placeholder(int) for name in names}

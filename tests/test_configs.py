@@ -11,6 +11,7 @@ from configs import common, quickstart_sprites
 from trajvit.data import build_loader
 from trajvit.data.decode import write_video
 from trajvit.evaluators import EVALUATORS
+from trajvit.layers.sizes import SIZES, transformer_size
 from trajvit.models import build_model
 from trajvit.objectives import build_objectives
 from trajvit.training.config import read_config
@@ -99,6 +100,17 @@ def test_the_baselines_keep_as_many_tokens_as_there_are_tracks():
     len(np.unique(source.example(i, None).tracks).clip(0)) for i in range(64)
   ]
   assert round(np.mean(counts)) == quickstart_sprites.MEAN_TRACKS
+
+
+@pytest.mark.parametrize("variant", ["Ti", "S", "B", "L", "H"])
+def test_every_size_of_trajvit_has_heads_that_divide_it(variant):
+  config = importlib.import_module("configs.trajvit_clip").get_config(
+    f"variant={variant}"
+  )
+  encoder = config.model.encoder.to_dict()
+  names = ("variant", "width", "depth", "num_heads")
+  size = transformer_size(**{name: encoder[name] for name in names})
+  assert size.width == (512 if variant in "LH" else SIZES[variant].width)
 
 
 def test_arguments_are_checked():
