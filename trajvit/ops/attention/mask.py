@@ -1,0 +1,32 @@
+"""AttentionMask: padding and segments, for short sequences."""
+
+import dataclasses
+
+import jax
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class AttentionMask:
+  """Which queries may read which keys; None restricts nothing.
+
+  Attributes:
+    keys: [B, Nk] bool, False = padding that no query reads.
+    query_segments: [B, Nq] int32, and
+    key_segments: [B, Nk] int32: a query reads the keys of its own segment
+      only. Both or neither.
+  """
+
+  keys: jax.Array | None = None
+  query_segments: jax.Array | None = None
+  key_segments: jax.Array | None = None
+
+  def allowed(self) -> jax.Array | None:
+    """Returns [B, 1, Nq or 1, Nk] bool, or None where all is allowed."""
+    allowed = None
+    if self.keys is not None:
+      allowed = self.keys[:, None, None, :]
+    if self.query_segments is not None:
+      same = self.query_segments[:, :, None] == self.key_segments[:, None, :]
+      allowed = same[:, None] if allowed is None else same[:, None] & allowed
+    return allowed
