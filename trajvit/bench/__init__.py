@@ -1,0 +1,1 @@
+"""Benchmarks: what a part costs here, against what it replaces."""

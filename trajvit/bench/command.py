@@ -1,0 +1,24 @@
+"""`trajvit bench WHAT`: what a part costs here, against what it replaces."""
+
+from trajvit.bench import attention
+
+# name -> (module with `add_arguments(parser)` and `run(args)`, help).
+BENCHMARKS = {
+  "attention": (attention, "block-sparse attention against dense"),
+}
+
+
+def add_arguments(parser):
+  """Declares the arguments of every benchmark."""
+  benchmarks = parser.add_subparsers(dest="benchmark", required=True)
+  for name, (module, text) in BENCHMARKS.items():
+    benchmark = benchmarks.add_parser(
+      name, help=text, description=module.__doc__
+    )
+    module.add_arguments(benchmark)
+    benchmark.set_defaults(benchmark_run=module.run)
+
+
+def run(args):
+  """Runs the benchmark that was asked for."""
+  return args.benchmark_run(args)
