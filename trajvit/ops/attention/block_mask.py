@@ -93,8 +93,13 @@ class BlockMask:
 
   def keep(self, kept: jax.Array) -> "BlockMask":
     """Returns the mask of the tiles where `kept` [B, H, nq, nk] is True."""
-    classes = jnp.where(kept, self.classes, EMPTY)
-    return dataclasses.replace(self, **_lists(classes, None))
+    return self.with_classes(jnp.where(kept, self.classes, EMPTY))
+
+  def with_classes(
+    self, classes: jax.Array, capacity: int | None = None
+  ) -> "BlockMask":
+    """Returns the mask of other tile classes; see `from_classes`."""
+    return dataclasses.replace(self, **_lists(classes, capacity))
 
 
 def from_classes(
