@@ -54,6 +54,30 @@ class Text:
   mask: Array
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Layout:
+  """Where each clip of a batch goes when several share a row of tokens.
+
+  Every `clips` clips that follow each other are a group, which has `rows` rows
+  of `length` slots to itself. A group knows nothing of the others, nor of
+  devices: a batch that is cut between two groups is packed as it was whole.
+
+  Attributes:
+    row: [B] int32 in [0, rows), the row inside the group.
+    start: [B] int32 in [0, length], the slot of the clip's first token.
+    clips: clips in a group. The last group may have fewer.
+    rows: rows of a group.
+    length: slots in a row.
+  """
+
+  row: Array
+  start: Array
+  clips: int = dataclasses.field(metadata=dict(static=True))
+  rows: int = dataclasses.field(metadata=dict(static=True))
+  length: int = dataclasses.field(metadata=dict(static=True))
+
+
 @_pytree
 class Batch:
   """What a loader yields and a model reads.
@@ -65,6 +89,8 @@ class Batch:
     label: [B] int32 class, -1 = unknown, or None.
     valid: [B] bool, False for the rows that fill the last batch of an
       evaluation; None means all are real.
+    layout: how the encoder is to pack the clips, or None: it then plans that
+      itself, or leaves each clip a row.
   """
 
   clip: Clip
@@ -72,6 +98,7 @@ class Batch:
   clip_id: Array | None = None
   label: Array | None = None
   valid: Array | None = None
+  layout: Layout | None = None
 
 
 @_pytree
@@ -86,8 +113,8 @@ class Tokens:
     mask: [B, N] bool, True = real token.
     positions: [B, N, 3] float32, (t, y, x) in [0, 1].
     size: [B, N] float32, how many patches a token stands for.
-    segments: [B, N] int32, the clip a token belongs to inside a packed row, or
-      None where a row is one clip.
+    segments: [B, N] int32, tells apart the clips of a packed row, in which it
+      only grows; -1 in empty slots. None where a row is one clip.
     protected: [B, N] bool, True for class and register tokens, which reducers
       leave alone; None means none is.
   """
