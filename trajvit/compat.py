@@ -7,3 +7,36 @@ from jax.sharding import AxisType, Mesh
 def make_mesh(shape: tuple[int, ...], names: tuple[str, ...]) -> Mesh:
   """Returns a mesh with Auto axes over all devices (0.10+ default Explicit)."""
   return jax.make_mesh(shape, names, axis_types=(AxisType.Auto,) * len(names))
+
+
+def struct_like(
+  shape: tuple[int, ...], dtype: jax.typing.DTypeLike, *arrays: jax.Array
+) -> jax.ShapeDtypeStruct:
+  """Returns the type of what a kernel makes of `arrays`.
+
+  Inside `shard_map` it varies over the mesh axes that any of them varies over,
+  which `check_vma` asks of the outputs of a `pallas_call`.
+  """
+  types = [jax.typeof(array).manual_axis_type for array in arrays]
+  varying = frozenset().union(*(each.varying for each in types))
+  manual = types[0].update(varying=varying)
+  return jax.ShapeDtypeStruct(shape, dtype, manual_axis_type=manual)
+
+
+def vary(tree, axes: tuple[str, ...]):
+  """Returns arrays marked as differing between devices along manual mesh axes.
+
+  Inside `jax.shard_map` alone: the carry of a loop, say, must be marked as what
+  the loop makes of it.
+
+  Args:
+    tree: pytree of arrays.
+    axes: names of mesh axes that are manual where this is traced.
+  """
+
+  def mark(x):
+    known = jax.typeof(x).manual_axis_type.varying
+    new = tuple(axis for axis in axes if axis not in known)
+    return jax.lax.pcast(x, new, to="varying") if new else x
+
+  return jax.tree.map(mark, tree)

@@ -3,7 +3,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from trajvit.ops.attention import IMPLEMENTATIONS, AttentionMask, attention
+from trajvit.ops.attention import (
+  IMPLEMENTATIONS,
+  AttentionMask,
+  attend,
+  attention,
+)
 
 
 def slow(query, key, value, allowed, bias, scale):
@@ -36,11 +41,17 @@ def test_equals_a_loop_with_mask_segments_and_bias(rng, implementation):
   bias = rng.normal(size=(2, 7)).astype(np.float32)
   allowed = np.asarray(mask.allowed())[:, 0]
   assert not allowed.any(-1).all()  # some query may read nothing
-  got = attention(
-    query, key, value, mask=mask, bias=bias, implementation=implementation
+  got = attend(
+    query,
+    key,
+    value,
+    mask=mask,
+    bias=bias,
+    implementation=implementation,
+    interpret=True,
   )
   expected = slow(query, key, value, allowed, bias, scale=0.5)
-  np.testing.assert_allclose(got, expected, atol=1e-6)
+  np.testing.assert_allclose(got.out, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
@@ -51,8 +62,15 @@ def test_padding_keys_are_never_read(rng, implementation, fill):
 
   def loss(query, key, value):
     mask = AttentionMask(keys=real)
-    out = attention(query, key, value, mask=mask, implementation=implementation)
-    return jnp.square(out).sum()
+    attended = attend(
+      query,
+      key,
+      value,
+      mask=mask,
+      implementation=implementation,
+      interpret=True,
+    )
+    return jnp.square(attended.out).sum()
 
   clean = jax.value_and_grad(loss, (0, 1, 2))(query, key, value)
   key, value = (np.where(real[..., None, None], x, fill) for x in (key, value))

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
-from trajvit.ops.attention import gather
+from trajvit.ops.attention import gather, pallas_tpu
 from trajvit.ops.attention.block_mask import BlockMask
 
 
@@ -80,9 +80,12 @@ class Backend:
 
 BACKENDS = {
   "xla": Backend(gather.forward, gather.backward, gather.check),
+  "pallas_tpu": Backend(
+    pallas_tpu.forward, pallas_tpu.backward, pallas_tpu.check
+  ),
 }
 # Which backend "auto" takes on which platform; "xla" elsewhere.
-PLATFORMS = {}
+PLATFORMS = {"tpu": "pallas_tpu"}
 
 
 def sparse_attention(
