@@ -11,6 +11,7 @@ from trajvit.ops.attention.coordinates import sequence
 from trajvit.ops.attention.mask import AttentionMask
 from trajvit.ops.attention.pattern import Dense
 from trajvit.ops.attention.reference import reference
+from trajvit.ops.attention.sharded import over_mesh
 from trajvit.ops.attention.sparse import (
   BACKENDS,
   Attended,
@@ -132,12 +133,16 @@ def attend(
       raise NotImplementedError(f"{name} returns no statistics of tiles")
     run = DENSE["reference" if name == "auto" else name]
     return run(query, key, value, mask=mask, bias=bias, scale=scale)
-  if isinstance(mask, AttentionMask):
-    mask = block_mask(mask, query.shape[1], key.shape[1])
   options = Options(scale, tile_max, skip_below, interpret)
-  return sparse_attention(
-    query, key, value, mask, bias, options=options, backend=name
-  )
+
+  def run(query, key, value, mask, bias):
+    if isinstance(mask, AttentionMask):
+      mask = block_mask(mask, query.shape[1], key.shape[1])
+    return sparse_attention(
+      query, key, value, mask, bias, options=options, backend=name
+    )
+
+  return over_mesh(run, query, key, value, mask, bias)
 
 
 def block_mask(mask: AttentionMask, queries: int, keys: int) -> BlockMask:
