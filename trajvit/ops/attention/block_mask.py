@@ -78,8 +78,7 @@ class BlockMask:
 
   def allowed(self, query: Coordinates, key: Coordinates) -> jax.Array:
     """Returns bool, which pairs of a partial tile may meet."""
-    same = (query.segment == key.segment) & (key.segment >= 0)
-    return same & self.pattern.allowed(query, key)
+    return may_meet(self.pattern, query, key)
 
   def dense(self) -> jax.Array:
     """Returns [B or 1, Hm, Nq, Nk] bool: for tests and the reference."""
@@ -100,6 +99,14 @@ class BlockMask:
   ) -> "BlockMask":
     """Returns the mask of other tile classes; see `from_classes`."""
     return dataclasses.replace(self, **_lists(classes, capacity))
+
+
+def may_meet(
+  pattern: Pattern, query: Coordinates, key: Coordinates
+) -> jax.Array:
+  """Returns bool, what a pattern allows inside segments, padding left out."""
+  same = (query.segment == key.segment) & (key.segment >= 0)
+  return same & pattern.allowed(query, key)
 
 
 def from_classes(

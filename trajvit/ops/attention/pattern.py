@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from trajvit.ops.attention.coordinates import Coordinates
+from trajvit.ops.attention.orders import Order, Raster
 
 # Classes of a tile, a (query block, key block) rectangle of the logits.
 EMPTY, FULL, PARTIAL = 0, 1, 2
@@ -42,8 +43,10 @@ class Pattern:
   def allowed(self, query: Coordinates, key: Coordinates) -> jax.Array:
     """Returns bool, whether each pair may meet.
 
-    It runs inside kernels: only +, -, comparisons, minimum, maximum and bit
-    operations, on int32.
+    It runs inside kernels: only +, -, products with constants, comparisons,
+    minimum, maximum and bit operations, on int32. A condition on the query or
+    on the key alone is made one on the pair before it is compared, as kernels
+    do not broadcast booleans.
 
     Args:
       query: arrays that broadcast against those of `key`, a column against a
@@ -60,6 +63,10 @@ class Pattern:
       key: likewise.
     """
     raise NotImplementedError
+
+  def natural_order(self) -> Order:
+    """Returns the order of tokens that the pattern is meant for."""
+    return Raster()
 
   def __and__(self, other: "Pattern") -> "Pattern":
     return Intersection(self, other)
@@ -88,6 +95,10 @@ class Intersection(Pattern):
   first: Pattern
   second: Pattern
 
+  def natural_order(self):
+    """Returns that of the first pattern."""
+    return self.first.natural_order()
+
   def allowed(self, query, key):
     """See Pattern."""
     return self.first.allowed(query, key) & self.second.allowed(query, key)
@@ -103,6 +114,10 @@ class Union(Pattern):
 
   first: Pattern
   second: Pattern
+
+  def natural_order(self):
+    """Returns that of the first pattern."""
+    return self.first.natural_order()
 
   def allowed(self, query, key):
     """See Pattern."""
