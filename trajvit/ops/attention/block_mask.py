@@ -91,8 +91,10 @@ class BlockMask:
     return allowed[:, :, : self.query_length, : self.key_length]
 
   def keep(self, kept: jax.Array) -> "BlockMask":
-    """Returns the mask of the tiles where `kept` [B, H, nq, nk] is True."""
-    return self.with_classes(jnp.where(kept, self.classes, EMPTY))
+    """Returns the mask of the tiles where `kept` [B, K, nq, nk] is True."""
+    group = kept.shape[1] // self.classes.shape[1]
+    classes = jnp.repeat(self.classes, group, axis=1)
+    return self.with_classes(jnp.where(kept, classes, EMPTY))
 
   def with_classes(
     self, classes: jax.Array, capacity: int | None = None
