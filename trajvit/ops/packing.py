@@ -19,6 +19,26 @@ import jax.numpy as jnp
 from trajvit.types import Layout, Tokens
 
 
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+  """How many clips share how many slots.
+
+  Attributes:
+    clips: clips in a group.
+    rows: rows of a group.
+    length: slots in a row.
+  """
+
+  clips: int
+  rows: int
+  length: int
+
+  def __post_init__(self):
+    for name, size in vars(self).items():
+      if size < 1:
+        raise ValueError(f"packing.{name} must be at least 1, got {size}")
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Placement:
@@ -45,7 +65,7 @@ class Placement:
   batch: int = dataclasses.field(metadata=dict(static=True))
 
 
-def plan(counts: jax.Array, *, clips: int, rows: int, length: int) -> Layout:
+def plan(counts: jax.Array, sizes: Sizes) -> Layout:
   """Returns where clips go whose token counts only the device knows.
 
   Best fit decreasing, inside jit: from the longest clip to the shortest, each
@@ -55,18 +75,12 @@ def plan(counts: jax.Array, *, clips: int, rows: int, length: int) -> Layout:
 
   Args:
     counts: [B] integers, real tokens of each clip.
-    clips: clips in a group; empty clips fill the last group up.
-    rows: rows of a group.
-    length: slots in a row.
-
-  Raises:
-    ValueError: a size below 1.
+    sizes: of the groups; empty clips fill the last one up.
   """
-  check_sizes(clips=clips, rows=rows, length=length)
-  groups = _in_groups(counts.astype(jnp.int32), clips)  # [G, C]
-  fit = functools.partial(_best_fit, rows=rows, length=length)
+  groups = _in_groups(counts.astype(jnp.int32), sizes.clips)  # [G, C]
+  fit = functools.partial(_best_fit, rows=sizes.rows, length=sizes.length)
   found = (x.reshape(-1)[: counts.shape[0]] for x in jax.vmap(fit)(groups))
-  return Layout(*found, clips=clips, rows=rows, length=length)
+  return Layout(*found, **vars(sizes))
 
 
 def place(mask: jax.Array, layout: Layout) -> Placement:
@@ -169,13 +183,6 @@ def unpack(packed: Tokens, placement: Placement) -> Tokens:
     return moved.reshape(-1, count, *x.shape[2:])[: placement.batch]
 
   return jax.tree.map(move, dataclasses.replace(packed, segments=None))
-
-
-def check_sizes(**sizes: int) -> None:
-  """Raises ValueError if a size of a layout is not at least 1."""
-  for name, size in sizes.items():
-    if size < 1:
-      raise ValueError(f"packing.{name} must be at least 1, got {size}")
 
 
 def _best_fit(counts, rows, length):

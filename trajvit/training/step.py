@@ -45,7 +45,8 @@ def make_train_step(
     `(state, batch, key) -> (state, metrics)`, with `key` the key of the run.
     Metrics are float32 scalars: `train/loss`, `train/grad_norm` (before
     clipping), `train/lr`, `train/tokens_per_clip`, `train/padding_%` (share of
-    the token slots that are masked) and those of the objectives.
+    the token slots that are masked), those of the objectives, and those in
+    `outputs["metrics"]` under the names they have there.
   """
 
   def loss(params, batch_stats, batch, key):
@@ -58,6 +59,7 @@ def make_train_step(
       "train/tokens_per_clip": mask.sum() / batch.clip.frames.shape[0],
       "train/padding_%": 100 * (~mask).mean(dtype=jnp.float32),
     }
+    metrics |= outputs.get("metrics", {})
     metrics = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), metrics)
     return value, (merge(batch_stats, outputs.get("batch_stats", {})), metrics)
 
@@ -135,6 +137,11 @@ def merge(old: dict, new: dict) -> dict:
 
 def _micro_batches(batch, count):
   """Every array [B, ...] as [count, B / count, ...]."""
+  if batch.layout is not None:
+    raise ValueError(
+      "a batch that the loader packs cannot be cut into micro-batches, which "
+      "take clips of every group; pack by the encoder's own packing instead"
+    )
 
   def split(x):
     rows = x.shape[0]
