@@ -2,36 +2,43 @@
 
 from collections.abc import Callable, Sequence
 
+from trajvit.bench.cases import RANDOM_TILES
 from trajvit.bench.results import (
   as_markdown,
   as_text,
-  number,
+  density,
   percent,
   significant,
   times,
 )
-from trajvit.bench.roofline import Ceilings
+from trajvit.bench.roofline import Ceilings, break_even
 from trajvit.bench.sweep import STEPS
 
 # column -> what is in it, from a row.
 Columns = dict[str, Callable[[dict], str]]
 
 ABOUT = """\
-`density` is the share of tiles that are computed, `full` of those that need no
-mask; `useful` is the share of computed logits that the mask allows. `mask` is
-the building of the lists, once for all layers that share them. `of ideal`
-compares with dense time x density, `of roofline` with the least time that the
-measured ceilings allow for the model's FLOPs (4 per logit and head dimension
-forward, 10 backward) and bytes. `MiB` are temporaries and results of forward +
-backward by the compiler's account. Times are medians of runs in turns in one
-process, on new random inputs in every round; `backward` is the difference."""
+- `tokens`: share of the pairs of tokens that may meet. `density`: share of the
+  tiles that are computed. `full`: tiles that need no mask, of those computed.
+  `useful`: pairs that may meet, of the logits that are computed.
+- `mask ms`: building the lists inside jit, once for all layers that share them;
+  a pattern on a fixed grid needs none, its mask is a constant. `mask share` is
+  that time over mask and attention together, for one layer.
+- Times are medians of runs in turns in one process, on random inputs that are
+  new in every round. `both` is forward and backward, `backward` the difference.
+- `MiB`: temporaries and results, by the compiler's account.
+- Gains are ratios to the first dense row of the shape. `of ideal` compares with
+  the dense time x density, `of roofline` with the least time that the measured
+  ceilings allow for the FLOPs of the model (4 per logit and head dimension
+  forward, 10 backward) and its bytes."""
 
 
 def _value(key, cell):
   return lambda row: cell(row.get(key))
 
 
-COLUMNS: Columns = {
+# What a row is, on the left of both tables.
+ROW: Columns = {
   "mask": lambda row: row["mask"],
   "implementation": lambda row: row["implementation"],
   "length": lambda row: str(row["length"]),
@@ -43,41 +50,55 @@ COLUMNS: Columns = {
     if "block_query" in row
     else "-"
   ),
-  "density": lambda row: number(row["density"], 3),
-  "full": lambda row: number(row["full"], 3),
+}
+COST: Columns = {
+  "tokens": _value("token_density", density),
+  "density": _value("density", density),
+  "full": _value("full_fraction", percent),
   "useful": _value("tile_efficiency", percent),
   "mask ms": _value("mask_ms", significant),
   "forward ms": _value("forward_ms", significant),
   "backward ms": _value("backward_ms", significant),
   "both ms": _value("both_ms", significant),
-  "forward speed-up": _value("forward_speedup", times),
-  "both speed-up": _value("both_speedup", times),
-  "forward of ideal": _value("forward_of_ideal", percent),
-  "both of ideal": _value("both_of_ideal", percent),
-  "forward of roofline": _value("forward_of_roofline", percent),
-  "both of roofline": _value("both_of_roofline", percent),
-  "MiB": lambda row: significant(row.get("both_mib", row.get("forward_mib"))),
+  "forward MiB": _value("forward_mib", significant),
+  "both MiB": _value("both_mib", significant),
+}
+GAIN: Columns = {
+  "density": _value("density", density),
+  "forward": _value("forward_speedup", times),
+  "both": _value("both_speedup", times),
+  "forward, of ideal": _value("forward_of_ideal", percent),
+  "both, of ideal": _value("both_of_ideal", percent),
+  "forward, of roofline": _value("forward_of_roofline", percent),
+  "both, of roofline": _value("both_of_roofline", percent),
   "less memory": lambda row: times(
     row.get("both_less_memory", row.get("forward_less_memory"))
+  ),
+  "mask share": lambda row: percent(
+    row.get("both_mask_share", row.get("forward_mask_share")), 1
   ),
 }
 
 
 def tables(rows: Sequence[dict], render=as_text) -> str:
-  """Returns the rows as a table, without the columns that nothing fills.
+  """Returns the rows as two tables, what they cost and what they gain.
+
+  Columns that nothing fills are left out.
 
   Args:
     rows: of `sweep.sweep`.
     render: `as_text` or `as_markdown`.
   """
-  filled = {
-    name: cell
-    for name, cell in COLUMNS.items()
-    if any(cell(row) != "-" for row in rows)
-  }
-  return render(
-    list(filled), [[f(row) for f in filled.values()] for row in rows]
-  )
+  parts = []
+  for columns in (COST, GAIN):
+    filled = {
+      name: cell
+      for name, cell in (ROW | columns).items()
+      if any(cell(row) != "-" for row in rows)
+    }
+    cells = [[cell(row) for cell in filled.values()] for row in rows]
+    parts.append(render(list(filled), cells))
+  return "\n\n".join(parts)
 
 
 def failures(rows: Sequence[dict]) -> list[str]:
@@ -90,10 +111,46 @@ def failures(rows: Sequence[dict]) -> list[str]:
   ]
 
 
-def break_even_lines(found: Sequence[dict]) -> list[str]:
-  """Returns the results of `sweep.break_evens` as sentences."""
+def break_evens(rows: Sequence[dict]) -> list[dict]:
+  """Returns the break-even density of each implementation at each shape.
+
+  Only random tiles count: all of theirs are full, patterns mix full tiles with
+  partial ones.
+
+  Returns:
+    Rows of `implementation`, `length`, `heads`, `head_dim`, and for each step
+    with two densities or more the result of `roofline.break_even`.
+  """
+  shape = ("length", "batch", "heads", "head_dim")
+  baselines = {}
+  for row in rows:
+    if row["mask"] == "dense":
+      baselines.setdefault(tuple(row[key] for key in shape), row)
+  groups = {}
+  for row in rows:
+    if row["mask"].startswith(RANDOM_TILES):
+      at = tuple(row[key] for key in (*shape, "implementation"))
+      groups.setdefault(at, []).append(row)
+  found = []
+  for (*at, name), group in groups.items():
+    line = {"implementation": name} | dict(zip(shape, at, strict=True))
+    for step in STEPS:
+      dense = baselines[tuple(at)].get(f"{step}_ms")
+      timed = [row for row in group if row.get(f"{step}_ms")]
+      if dense is not None:
+        line[step] = break_even(
+          [row["density"] for row in timed],
+          [row[f"{step}_ms"] for row in timed],
+          dense,
+        )
+    found.append(line)
+  return found
+
+
+def break_even_lines(rows: Sequence[dict]) -> list[str]:
+  """Returns the break-even densities as sentences."""
   lines = []
-  for line in found:
+  for line in break_evens(rows):
     parts = [
       f"{'forward + backward' if step == 'both' else step} {line[step]:.2f}"
       for step in STEPS
@@ -102,7 +159,8 @@ def break_even_lines(found: Sequence[dict]) -> list[str]:
     if parts:
       lines.append(
         f"break-even density of {line['implementation']} at {line['length']} "
-        f"tokens, head dimension {line['head_dim']}: {', '.join(parts)}"
+        f"tokens, {line['batch'] * line['heads']} x {line['head_dim']}: "
+        + ", ".join(parts)
       )
   return lines
 
@@ -121,3 +179,39 @@ def markdown(rows: Sequence[dict], lines: Sequence[str]) -> str:
   return "\n\n".join(
     part for part in (tables(rows, as_markdown), listed) if part
   )
+
+
+def numeric(rows: Sequence[dict]) -> tuple[str, str]:
+  """Returns the rows of `numerics.check` as text and as Markdown.
+
+  One line for each implementation, dtype and mask: how many cases were right,
+  the largest errors, and all that went wrong.
+  """
+  groups = {}
+  for row in rows:
+    at = row["implementation"], row["mask"], row["dtype"]
+    groups.setdefault(at, []).append(row)
+  arrays = ("out", "logsumexp", "query", "key", "value", "bias")
+  header = ["implementation", "mask", "dtype", "right", *arrays]
+  table, lines = [], []
+  for at, group in groups.items():
+    right = sum(row["verdict"] == "ok" for row in group)
+    ran = sum(row["verdict"] != "cannot" for row in group)
+    errors = [
+      max((row[name] for row in group if name in row), default=None)
+      for name in arrays
+    ]
+    cells = ["-" if error is None else f"{error:.1e}" for error in errors]
+    table.append([*at, f"{right} of {ran}", *cells])
+    reasons = {
+      f"{' '.join(at)}, {row['length']} x {row['head_dim']}"
+      f"{', bias' if row['bias'] else ''}: {row['verdict']} "
+      f"{row.get('reason', '')}".strip()
+      for row in group
+      if row["verdict"] != "ok"
+    }
+    lines += sorted(reasons)
+  text = "\n".join([as_text(header, table), *lines])
+  page = as_markdown(header, table)
+  listed = "\n".join(f"- {line}" for line in lines)
+  return text, "\n\n".join(part for part in (page, listed) if part)

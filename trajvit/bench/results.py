@@ -58,9 +58,9 @@ def write(
     print(f"written: {markdown}")
 
 
-def number(value: float | None, digits: int = 1) -> str:
-  """Returns a cell; "-" where there is no number."""
-  return "-" if value is None else f"{value:.{digits}f}"
+def density(value: float | None) -> str:
+  """Returns a cell of three decimals; "-" where there is no number."""
+  return "-" if value is None else f"{value:.3f}"
 
 
 def significant(value: float | None) -> str:
@@ -70,9 +70,9 @@ def significant(value: float | None) -> str:
   return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def percent(value: float | None) -> str:
+def percent(value: float | None, digits: int = 0) -> str:
   """Returns a cell; `value` is a share."""
-  return "-" if value is None else f"{100 * value:.0f} %"
+  return "-" if value is None else f"{100 * value:.{digits}f} %"
 
 
 def times(value: float | None) -> str:

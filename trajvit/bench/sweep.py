@@ -8,16 +8,17 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from trajvit.bench import stopwatch
-from trajvit.bench.cases import Case, count_logits, density
+from trajvit.bench.cases import Case, count_logits
+from trajvit.bench.programs import Programs, Result
 from trajvit.bench.roofline import (
   Ceilings,
+  Work,
   backward_work,
-  break_even,
   forward_work,
   ideal_seconds,
 )
-from trajvit.ops.attention import BlockMask, attention
+from trajvit.ops.attention import attention
+from trajvit.ops.attention.density import measure
 
 # The dense attention of each platform that the field would otherwise use.
 DENSE_OF_PLATFORM = {"gpu": "cudnn", "tpu": "splash", "cpu": "reference"}
@@ -29,7 +30,7 @@ class Settings:
 
   Attributes:
     implementations: names of sparse implementations.
-    dense: implementation of the baseline.
+    dense: of baselines; ratios are to the first.
     batch: B.
     heads: K.
     head_dim: d.
@@ -40,7 +41,7 @@ class Settings:
   """
 
   implementations: tuple[str, ...]
-  dense: str
+  dense: tuple[str, ...]
   batch: int = 1
   heads: int = 1
   head_dim: int = 64
@@ -49,18 +50,18 @@ class Settings:
   rounds: int = 5
   memory_bytes: int | None = None
 
-  def steps(self) -> tuple[str, ...]:
-    """Returns the names of what is timed of each implementation."""
-    return ("forward", "both") if self.backward else ("forward",)
+  def steps(self) -> dict:
+    """Returns what is timed of each implementation, by name."""
+    return STEPS if self.backward else {"forward": forward}
 
 
-def forward(query, key, value, out_grad, mask, *, implementation):
+def forward(query, key, value, out_grad, mask=None, *, implementation):
   """Returns the output; has the arguments of `both`."""
   del out_grad
   return attention(query, key, value, mask=mask, implementation=implementation)
 
 
-def both(query, key, value, out_grad, mask, *, implementation):
+def both(query, key, value, out_grad, mask=None, *, implementation):
   """Returns the output and the gradients of query, key and value."""
 
   def run(query, key, value):
@@ -83,10 +84,11 @@ def sweep(
   *,
   clock=time.perf_counter,
 ) -> list[dict]:
-  """Returns one row for dense attention and one for each case.
+  """Returns a row for each dense baseline and for each case.
 
-  All programs of a length are compiled first and then run in turns. What fails,
-  or does not fit into memory, has a row that says so.
+  All programs of a length are compiled first and then run in turns. What fails
+  has its reason in the row's `errors`, by step, what needs more memory than
+  there is in `skipped`.
 
   Args:
     length: N, queries and keys.
@@ -95,57 +97,55 @@ def sweep(
     ceilings: of the device.
     clock: see `stopwatch.alternate`.
   """
-  masks = {
-    case.name: jax.block_until_ready(jax.jit(case.build)(*case.args))
-    for case in cases
-  }
-  programs = _Programs(settings)
-  dense = ("dense", settings.dense)
   shape = (settings.batch, length, settings.heads, settings.head_dim)
   array = jax.ShapeDtypeStruct(shape, jnp.dtype(settings.dtype))
-  for step in settings.steps():
-    programs.add((*dense, step), _step(step, settings.dense), (array,) * 4)
-  for case in cases:
-    programs.add_mask(case)
+  masks = [case.mask() for case in cases]
+  programs = Programs(settings.memory_bytes)
+  # One object for each, so that masks of equal shape share a program.
+  functions = {
+    (name, step): functools.partial(function, implementation=name)
+    for name in (*settings.dense, *settings.implementations)
+    for step, function in settings.steps().items()
+  }
+
+  def add(case, name, fixed=()):
+    for step in settings.steps():
+      function = functions[name, step]
+      programs.add((case, name, step), function, (array,) * 4, fixed)
+
+  for name in settings.dense:
+    add("dense", name)
+  for i, (case, mask) in enumerate(zip(cases, masks, strict=True)):
+    programs.add((i, "mask"), case.build, fixed=case.args)
     for name in settings.implementations:
-      for step in settings.steps():
-        programs.add(
-          (case.name, name, step),
-          _step(step, name),
-          (array,) * 4,
-          masks[case.name],
-        )
-  programs.run(
-    functools.partial(_inputs, shape=shape, dtype=array.dtype), clock
-  )
-  common = dict(
-    length=length,
-    batch=settings.batch,
-    heads=settings.heads,
-    head_dim=settings.head_dim,
-    dtype=settings.dtype,
-  )
-  pairs = settings.batch * settings.heads * length
-  dense_row = common | dict(mask="dense", implementation=settings.dense)
-  dense_row |= dict(density=1.0, full=1.0, tile_efficiency=1.0)
-  dense_row |= programs.measured(dense, pairs * length, pairs, ceilings)
-  rows = [dense_row]
-  for case in cases:
-    mask = masks[case.name]
-    share, full = density(mask)
+      add(i, name, (mask,))
+  draw = functools.partial(_draw, shape=shape, dtype=array.dtype)
+  programs.run(draw, settings.rounds, clock)
+
+  def row(case, name, logits):
+    works = _works(logits, settings, length)
+    common = dict(implementation=name, length=length) | {
+      key: getattr(settings, key)
+      for key in ("batch", "heads", "head_dim", "dtype")
+    }
+    results = {
+      step: programs.results[case, name, step] for step in settings.steps()
+    }
+    return common | _measured(results, works, ceilings)
+
+  everything = settings.batch * settings.heads * length**2
+  full = dict(mask="dense", token_density=1.0, density=1.0, tile_efficiency=1.0)
+  rows = [full | row("dense", name, everything) for name in settings.dense]
+  baseline = rows[0]
+  for i, (case, mask) in enumerate(zip(cases, masks, strict=True)):
     logits = count_logits(mask, settings.batch, settings.heads)
+    about = dict(mask=case.name) | dataclasses.asdict(measure(mask))
+    about["density"] = about.pop("block_density")
+    about |= dict(block_query=mask.block_query, block_key=mask.block_key)
+    about["mask_ms"] = _milliseconds(programs.results[i, "mask"])
     for name in settings.implementations:
-      row = common | dict(mask=case.name, implementation=name)
-      row |= dict(
-        block_query=mask.block_query,
-        block_key=mask.block_key,
-        density=share,
-        full=full,
-        tile_efficiency=_efficiency(case, length, logits, settings),
-        mask_ms=programs.milliseconds((case.name, "mask")),
-      )
-      row |= programs.measured((case.name, name), logits, pairs, ceilings)
-      rows.append(row | compare(row, dense_row))
+      found = about | row(i, name, logits)
+      rows.append(found | compare(found, baseline))
   return rows
 
 
@@ -155,7 +155,7 @@ def compare(row: dict, dense: dict) -> dict:
   Each key is there where both rows have what it takes: for `step` "forward" and
   "both", `<step>_speedup`; `<step>_of_ideal`, the share of the speed that dense
   attention would have if only listed tiles cost any; `<step>_less_memory`; and
-  `mask_share`, of mask building in the time of mask and step together.
+  `<step>_mask_share`, of mask building in the time of mask and step together.
   """
   found = {}
   for step in STEPS:
@@ -163,149 +163,54 @@ def compare(row: dict, dense: dict) -> dict:
     if mine and theirs:
       found[f"{step}_speedup"] = theirs / mine
       found[f"{step}_of_ideal"] = ideal_seconds(theirs, row["density"]) / mine
+    if mine and row.get("mask_ms"):
+      found[f"{step}_mask_share"] = row["mask_ms"] / (row["mask_ms"] + mine)
     mine, theirs = row.get(f"{step}_mib"), dense.get(f"{step}_mib")
     if mine and theirs:
       found[f"{step}_less_memory"] = theirs / mine
-    if row.get(f"{step}_ms") and row.get("mask_ms"):
-      total = row["mask_ms"] + row[f"{step}_ms"]
-      found["mask_share"] = row["mask_ms"] / total
   return found
 
 
-def break_evens(rows: Sequence[dict]) -> list[dict]:
-  """Returns the break-even density of each implementation at each length.
-
-  Only rows of random tiles count: their tiles are all full, and patterns mix
-  full tiles with partial ones.
-  """
-  found = []
-  tiles = [row for row in rows if row["mask"].startswith("random tiles")]
-  for row in rows:
-    if row["mask"] != "dense":
-      continue
-    same = [
-      other
-      for other in tiles
-      if all(other[k] == row[k] for k in ("length", "head_dim", "heads"))
-    ]
-    for name in dict.fromkeys(other["implementation"] for other in same):
-      line = {"length": row["length"], "head_dim": row["head_dim"]}
-      line["implementation"] = name
-      for step in STEPS:
-        timed = [
-          other
-          for other in same
-          if other["implementation"] == name and other.get(f"{step}_ms")
-        ]
-        if row.get(f"{step}_ms"):
-          line[step] = break_even(
-            [other["density"] for other in timed],
-            [other[f"{step}_ms"] for other in timed],
-            row[f"{step}_ms"],
-          )
-      found.append(line)
-  return found
+def _works(logits, settings, length) -> dict[str, Work]:
+  """What each step has to do; queries and keys are as many."""
+  rows = settings.batch * settings.heads * length
+  width = settings.head_dim, jnp.dtype(settings.dtype).itemsize
+  ahead = forward_work(logits, rows, rows, *width)
+  back = backward_work(logits, rows, rows, *width)
+  return {"forward": ahead, "both": ahead + back}
 
 
-class _Programs:
-  """The compiled programs of one length, their times and their failures."""
-
-  def __init__(self, settings):
-    self._settings = settings
-    self._built = {}
-    self._calls = {}
-    self._errors = {}
-    self._skipped = {}
-    self._seconds = {}
-
-  def add_mask(self, case):
-    """Compiles the building of a mask."""
-    self._compile((case.name, "mask"), case.build, case.args, fixed=case.args)
-
-  def add(self, name, function, arrays, mask: BlockMask | None = None):
-    """Compiles a step, unless it needs more memory than there is."""
-    fixed = () if mask is None else (mask,)
-    if mask is None:
-      function = functools.partial(function, mask=None)
-    self._compile(name, function, (*arrays, *fixed), fixed)
-
-  def _compile(self, name, function, args, fixed):
-    # A kernel may fail with any error, and the others are still to be timed.
-    try:
-      program = stopwatch.build(function, *args)
-    except Exception as error:
-      self._errors[name] = stopwatch.reason(error)
-      return
-    self._built[name] = program
-    limit = self._settings.memory_bytes
-    if limit is not None and program.memory_bytes > limit:
-      need, have = (size / 2**30 for size in (program.memory_bytes, limit))
-      self._skipped[name] = f"needs {need:.1f} GiB, {have:.1f} GiB are free"
-      return
-    # The building of a mask has its own arguments, a step those of the round.
-    if name[-1] == "mask":
-      self._calls[name] = lambda *inputs: program.call(*fixed)
-    else:
-      self._calls[name] = lambda *inputs: program.call(*inputs, *fixed)
-
-  def run(self, inputs, clock):
-    """Times everything that compiled."""
-    self._seconds, errors = stopwatch.alternate(
-      self._calls, inputs, rounds=self._settings.rounds, clock=clock
-    )
-    self._errors |= errors
-
-  def milliseconds(self, name) -> float | None:
-    """Returns the median, None where there is none."""
-    seconds = self._seconds.get(name)
-    return None if seconds is None else 1000 * seconds
-
-  def measured(self, name, logits, tokens, ceilings) -> dict:
-    """Returns times, memory, shares of the roofline and errors of a row."""
-    row, steps = {}, self._settings.steps()
-    width = self._settings.head_dim, jnp.dtype(self._settings.dtype).itemsize
-    ahead = forward_work(logits, tokens, tokens, *width)
-    works = {
-      "forward": ahead,
-      "both": ahead + backward_work(logits, tokens, tokens, *width),
-    }
-    errors, skipped = {}, {}
-    for step in steps:
-      at = (*name, step)
-      milliseconds, work = self.milliseconds(at), works[step]
-      row[f"{step}_ms"] = milliseconds
-      row[f"{step}_gflop"] = work.flops / 1e9
-      row[f"{step}_executed_gflop"] = work.executed_flops / 1e9
-      if milliseconds:
-        share = 1000 * ceilings.seconds(work) / milliseconds
-        row[f"{step}_of_roofline"] = share
-      if at in self._built:
-        program = self._built[at]
-        row[f"{step}_mib"] = program.memory_bytes / 2**20
-        row[f"{step}_compile_seconds"] = program.compile_seconds
-      if at in self._errors:
-        errors[step] = self._errors[at]
-      if at in self._skipped:
-        skipped[step] = self._skipped[at]
-    if row.get("both_ms") and row["forward_ms"]:
-      row["backward_ms"] = row["both_ms"] - row["forward_ms"]
-    return row | {"errors": errors, "skipped": skipped}
+def _measured(
+  results: dict[str, Result], works: dict[str, Work], ceilings: Ceilings
+) -> dict:
+  """Times, memory, shares of the roofline and errors of a row."""
+  row, errors, skipped = {}, {}, {}
+  for step, result in results.items():
+    work, milliseconds = works[step], _milliseconds(result)
+    row[f"{step}_ms"] = milliseconds
+    row[f"{step}_gflop"] = work.flops / 1e9
+    row[f"{step}_executed_gflop"] = work.executed_flops / 1e9
+    if milliseconds:
+      share = 1000 * ceilings.seconds(work) / milliseconds
+      row[f"{step}_of_roofline"] = share
+    if result.program:
+      row[f"{step}_mib"] = result.program.memory_bytes / 2**20
+      row[f"{step}_compile_seconds"] = result.program.compile_seconds
+    if result.error:
+      errors[step] = result.error
+    if result.skipped:
+      skipped[step] = result.skipped
+  if row.get("both_ms") and row["forward_ms"]:
+    row["backward_ms"] = row["both_ms"] - row["forward_ms"]
+  return row | {"errors": errors, "skipped": skipped}
 
 
-def _step(step, implementation):
-  return functools.partial(STEPS[step], implementation=implementation)
-
-
-def _efficiency(case, length, logits, settings):
-  """Share of the computed logits that the mask allows."""
-  if case.tokens is None:
-    return 1.0
-  pairs = settings.batch * settings.heads * length**2
-  return case.tokens * pairs / logits
+def _milliseconds(result: Result) -> float | None:
+  return None if result.seconds is None else 1000 * result.seconds
 
 
 @functools.partial(jax.jit, static_argnames=("shape", "dtype"))
-def _inputs(turn, *, shape, dtype):
+def _draw(turn, *, shape, dtype):
   """Query, key, value and the gradient of the output, new in each round."""
   keys = jax.random.split(jax.random.key(turn), 4)
   return tuple(jax.random.normal(key, shape, dtype) for key in keys)
