@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
-from trajvit.ops.attention import gather, pallas_tpu
+from trajvit.ops.attention import gather, pallas_gpu, pallas_tpu
 from trajvit.ops.attention.block_mask import BlockMask
 
 
@@ -83,9 +83,12 @@ BACKENDS = {
   "pallas_tpu": Backend(
     pallas_tpu.forward, pallas_tpu.backward, pallas_tpu.check
   ),
+  "pallas_gpu": Backend(
+    pallas_gpu.forward, pallas_gpu.backward, pallas_gpu.check
+  ),
 }
 # Which backend "auto" takes on which platform; "xla" elsewhere.
-PLATFORMS = {"tpu": "pallas_tpu"}
+PLATFORMS = {"tpu": "pallas_tpu", "cuda": "pallas_gpu"}
 
 
 def sparse_attention(
