@@ -115,19 +115,9 @@ def sparse_attention(
   Raises:
     NotImplementedError: the backend cannot do this.
   """
-  query = _head_major(query, blocks.query)
-  key, value = (_head_major(x, blocks.key) for x in (key, value))
-  if bias is not None:
-    missing = key.shape[2] - bias.shape[1]
-    bias = jnp.pad(bias.astype(jnp.float32), [(0, 0), (0, missing)])
-    bias = jnp.where(blocks.key.valid(), bias, 0)
-  names = [backend]
-  if backend == "auto":
-    names = ["xla", *PLATFORMS.values()]
-    names = [name for name in names if _able(name, query, blocks, options)]
-  else:
-    BACKENDS[backend].check(query, blocks, options)
-  run = _attend(query, key, value, bias, blocks, options, tuple(names))
+  query, key, value, bias = operands(query, key, value, bias, blocks)
+  names = able(backend, query, blocks, options)
+  run = _attend(query, key, value, bias, blocks, options, names)
   out, logsumexp, tile_max, kept = run
   length = blocks.query_length
   return Attended(
@@ -144,7 +134,7 @@ def _attend(query, key, value, bias, blocks, options, names):
 
 
 def _forward(query, key, value, bias, blocks, options, names):
-  out, logsumexp, tile_max, kept = _dispatch(
+  out, logsumexp, tile_max, kept = dispatch(
     "forward", names, options, query, key, value, bias, blocks
   )
   # Saving these two by name spares a rematerialised layer the forward kernel.
@@ -159,14 +149,8 @@ def _forward(query, key, value, bias, blocks, options, names):
 
 def _backward(options, names, residuals, gradients):
   query, key, value, bias, blocks, out, logsumexp = residuals
-  out_grad, logsumexp_grad = gradients[:2]
-  # A padding query has no gradient, whatever the caller makes of its output.
-  real = blocks.query.valid()[:, None, :]
-  out_grad = jnp.where(real[..., None], out_grad, 0).astype(query.dtype)
-  seen = jnp.isfinite(logsumexp)
-  delta = (out.astype(jnp.float32) * out_grad.astype(jnp.float32)).sum(-1)
-  delta -= jnp.where(seen, logsumexp_grad, 0)
-  return *_dispatch(
+  delta, out_grad = row_gradients(blocks, out, logsumexp, *gradients[:2])
+  return *dispatch(
     "backward",
     names,
     options,
@@ -184,7 +168,43 @@ def _backward(options, names, residuals, gradients):
 _attend.defvjp(_forward, _backward)
 
 
-def _dispatch(step, names, options, *arrays):
+def operands(query, key, value, bias, blocks: BlockMask) -> tuple:
+  """Returns what backends take of [B, N, K, d] arrays and the bias [B, Nk]."""
+  query = _head_major(query, blocks.query)
+  key, value = (_head_major(x, blocks.key) for x in (key, value))
+  if bias is not None:
+    missing = key.shape[2] - bias.shape[1]
+    bias = jnp.pad(bias.astype(jnp.float32), [(0, 0), (0, missing)])
+    bias = jnp.where(blocks.key.valid(), bias, 0)
+  return query, key, value, bias
+
+
+def row_gradients(blocks, out, logsumexp, out_grad, logsumexp_grad) -> tuple:
+  """Returns `delta` and `out_grad` of `Backend.backward` from the cotangents.
+
+  A padding query has no gradient, whatever the caller makes of its output.
+  """
+  real = blocks.query.valid()[:, None, :]
+  out_grad = jnp.where(real[..., None], out_grad, 0).astype(out.dtype)
+  delta = (out.astype(jnp.float32) * out_grad.astype(jnp.float32)).sum(-1)
+  delta -= jnp.where(jnp.isfinite(logsumexp), logsumexp_grad, 0)
+  return delta, out_grad
+
+
+def able(backend: str, query, blocks: BlockMask, options: Options) -> tuple:
+  """Returns the names of the backends that `dispatch` is to choose from.
+
+  Raises:
+    NotImplementedError: the backend cannot do this.
+  """
+  if backend != "auto":
+    BACKENDS[backend].check(query, blocks, options)
+    return (backend,)
+  names = ["xla", *PLATFORMS.values()]
+  return tuple(name for name in names if _able(name, query, blocks, options))
+
+
+def dispatch(step, names, options, *arrays):
   """Runs one backend, or the one of the platform the program is lowered for."""
 
   def branch(name):
