@@ -1,14 +1,18 @@
 """`trajvit bench attention`: sparse attention against dense, and the ideal."""
 
 import dataclasses
+import itertools
+from collections.abc import Iterator
 
 import jax
 
+from trajvit.bench import attention_plan, machine, results, stopwatch, suite
 from trajvit.bench import attention_tables as tables
 from trajvit.bench import cases as masks
-from trajvit.bench import machine, results, stopwatch
+from trajvit.bench.results import Section
 from trajvit.bench.roofline import measure_ceilings
 from trajvit.bench.sweep import DENSE_OF_PLATFORM, Settings, sweep
+from trajvit.bench.topology import TOPOLOGIES
 from trajvit.ops.attention import IMPLEMENTATIONS
 from trajvit.ops.attention.density import density_table, format_table
 
@@ -54,7 +58,7 @@ def add_arguments(parser):
   )
   add("--batch", type=int, default=1)
   add("--heads", type=int, default=1)
-  add("--head-dim", type=int, default=64)
+  add("--head-dim", type=int, nargs="+", default=(64,))
   add("--dtype", help="default: float32 on a CPU, bfloat16 elsewhere")
   add("--block-query", type=int, default=128, help="queries in a tile")
   add("--block-key", type=int, default=128, help="keys in a tile")
@@ -74,44 +78,101 @@ def add_arguments(parser):
   add("--forward-only", action="store_true", help="do not time gradients")
   add("--rounds", type=int, default=5, help="medians are over so many runs")
   add("--seed", type=int, default=0, help="of the random tiles")
+  add(
+    "--tpu",
+    nargs="+",
+    choices=TOPOLOGIES,
+    default=(),
+    help="only compile the kernels for these, which need not be at hand",
+  )
+  add(
+    "--suite",
+    choices=suite.SUITES,
+    help="measure all of a preset, instead of what the other options say",
+  )
   add("--out", help="JSON file to write")
   add("--markdown", help="Markdown file to write")
 
 
 def run(args):
-  """Times, prints the tables and writes what was asked for."""
+  """Measures, prints the tables and writes what was asked for."""
   about = machine.describe()
   preface = machine.header(about)
   print("\n".join(preface), flush=True)
+  sections = []
+  for section in _sections(args):
+    print(f"\n{section.title}\n\n{section.text}", flush=True)
+    sections.append(section)
+    # After each, so that what was measured is kept whatever comes next.
+    results.write(
+      sections,
+      about,
+      preface,
+      title="Block-sparse attention",
+      about=attention_plan.ABOUT if args.tpu else tables.ABOUT,
+      out=args.out,
+      markdown=args.markdown,
+    )
+  return int(any(section.failed for section in sections))
+
+
+def _sections(args) -> Iterator[Section]:
+  """What the arguments ask for: a part at a time."""
   if args.density_table:
     grids = [_grid(args, length) for length in args.lengths]
-    print(format_table(density_table(grids, args.block_key)))
-    return 0
+    rows = density_table(grids, args.block_key)
+    page = format_table(rows)
+    yield Section("Density", [_plain(row) for row in rows], page, page)
+  elif args.tpu:
+    jobs = attention_plan.jobs(
+      args.tpu,
+      args.lengths,
+      args.head_dim,
+      heads=args.heads,
+      dtype=args.dtype or "bfloat16",
+      block_query=args.block_query,
+      block_key=args.block_key,
+    )
+    yield attention_plan.section(jobs)
+  elif args.suite:
+    yield from suite.run(suite.SUITES[args.suite], seed=args.seed)
+  else:
+    yield from _sweeps(args)
+
+
+def _sweeps(args):
   # All names are read before anything is timed.
   cases = {length: _cases(args, length) for length in args.lengths}
-  settings = _settings(args)
-  ceilings = default_ceilings(settings.dtype, args.rounds)
-  print(tables.ceiling_line(ceilings), flush=True)
-  rows = []
-  for length in args.lengths:
-    rows += sweep(length, cases[length], settings, ceilings)
-  lines = tables.break_even_lines(rows) + tables.failures(rows)
-  print("\n".join(["", tables.tables(rows), "", *lines]))
-  results.write(
-    args.out,
-    args.markdown,
-    {
-      "machine": about,
-      "ceilings": dataclasses.asdict(ceilings),
-      "settings": dataclasses.asdict(settings),
-      "rows": rows,
-      "break_even": tables.break_evens(rows),
-    },
-    [("Results", tables.markdown(rows, lines)), ("Reading it", tables.ABOUT)],
-    title="Block-sparse attention",
-    preface=[*preface, tables.ceiling_line(ceilings)],
+  dtype = args.dtype or _on_platform("float32", "bfloat16")
+  size, megabytes = _on_platform((1536, 128), (8192, 2048))
+  ceilings = measure_ceilings(
+    dtype, size=size, megabytes=megabytes, rounds=args.rounds
   )
-  return int(any(row["errors"] for row in rows))
+  yield tables.ceiling_section(ceilings)
+  for length, head_dim in itertools.product(args.lengths, args.head_dim):
+    settings = Settings(
+      implementations=tuple(args.implementation),
+      dense=(args.dense or DENSE_OF_PLATFORM[jax.default_backend()],),
+      batch=args.batch,
+      heads=args.heads,
+      head_dim=head_dim,
+      dtype=dtype,
+      backward=not args.forward_only,
+      rounds=args.rounds,
+      memory_bytes=stopwatch.available_bytes(),
+    )
+    rows = sweep(length, cases[length], settings, ceilings)
+    yield tables.section(f"{length} tokens, head dimension {head_dim}", rows)
+
+
+def _on_platform(cpu, accelerator):
+  return cpu if jax.default_backend() == "cpu" else accelerator
+
+
+def _plain(row) -> dict:
+  """A row of the density table as JSON."""
+  plain = dict(grid=row.grid, pattern=str(row.pattern), order=str(row.order))
+  return plain | dataclasses.asdict(row.density)
 
 
 def _cases(args, length):
@@ -138,25 +199,3 @@ def _grid(args, length) -> tuple[int, int, int]:
       f"got {length}"
     )
   return frames, height, width
-
-
-def default_ceilings(dtype, rounds):
-  """Returns the ceilings of this device, at sizes that suit its platform."""
-  small = jax.default_backend() == "cpu"
-  size, megabytes = (1536, 128) if small else (8192, 2048)
-  return measure_ceilings(dtype, size=size, megabytes=megabytes, rounds=rounds)
-
-
-def _settings(args) -> Settings:
-  platform = jax.default_backend()
-  return Settings(
-    implementations=tuple(args.implementation),
-    dense=(args.dense or DENSE_OF_PLATFORM[platform],),
-    batch=args.batch,
-    heads=args.heads,
-    head_dim=args.head_dim,
-    dtype=args.dtype or ("float32" if platform == "cpu" else "bfloat16"),
-    backward=not args.forward_only,
-    rounds=args.rounds,
-    memory_bytes=stopwatch.available_bytes(),
-  )

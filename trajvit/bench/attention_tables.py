@@ -1,9 +1,11 @@
 """The tables of the attention benchmark, from the rows of `sweep`."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 from trajvit.bench.cases import RANDOM_TILES
 from trajvit.bench.results import (
+  Section,
   as_markdown,
   as_text,
   density,
@@ -165,24 +167,42 @@ def break_even_lines(rows: Sequence[dict]) -> list[str]:
   return lines
 
 
-def ceiling_line(ceilings: Ceilings) -> str:
-  """Returns what was measured, in words."""
-  return (
-    f"measured ceilings: {ceilings.flops_per_second / 1e12:.3g} TFLOP/s, "
+def ceiling_section(ceilings: Ceilings) -> Section:
+  """Returns the ceilings as a part of the results."""
+  line = (
+    f"{ceilings.flops_per_second / 1e12:.3g} TFLOP/s, "
     f"{ceilings.bytes_per_second / 1e9:.4g} GB/s ({ceilings.how})"
   )
-
-
-def markdown(rows: Sequence[dict], lines: Sequence[str]) -> str:
-  """Returns a table in Markdown with lines under it."""
-  listed = "\n".join(f"- {line}" for line in lines)
-  return "\n\n".join(
-    part for part in (tables(rows, as_markdown), listed) if part
+  return Section(
+    "Ceilings, measured", [dataclasses.asdict(ceilings)], line, line
   )
 
 
-def numeric(rows: Sequence[dict]) -> tuple[str, str]:
-  """Returns the rows of `numerics.check` as text and as Markdown.
+def section(
+  title: str, rows: Sequence[dict], notes: Sequence[str] = ()
+) -> Section:
+  """Returns rows of `sweep.sweep` as a part of the results.
+
+  Args:
+    title: heading.
+    rows: there may be none.
+    notes: of what failed altogether.
+  """
+  lines = [*break_even_lines(rows), *failures(rows), *notes]
+  listed = "\n".join(f"- {line}" for line in lines)
+  text = [tables(rows)] if rows else []
+  page = [tables(rows, as_markdown)] if rows else []
+  return Section(
+    title,
+    list(rows),
+    "\n".join([*text, *lines]),
+    "\n\n".join([*page, *([listed] if listed else [])]),
+    bool(notes) or any(row["errors"] for row in rows),
+  )
+
+
+def numeric_section(rows: Sequence[dict]) -> Section:
+  """Returns the rows of `numerics.check` as a part of the results.
 
   One line for each implementation, dtype and mask: how many cases were right,
   the largest errors, and all that went wrong.
@@ -211,7 +231,12 @@ def numeric(rows: Sequence[dict]) -> tuple[str, str]:
       if row["verdict"] != "ok"
     }
     lines += sorted(reasons)
-  text = "\n".join([as_text(header, table), *lines])
-  page = as_markdown(header, table)
   listed = "\n".join(f"- {line}" for line in lines)
-  return text, "\n\n".join(part for part in (page, listed) if part)
+  page = as_markdown(header, table)
+  return Section(
+    "Correctness, against float64",
+    list(rows),
+    "\n".join([as_text(header, table), *lines]),
+    f"{page}\n\n{listed}" if listed else page,
+    any(row["verdict"] in ("WRONG", "FAILED") for row in rows),
+  )

@@ -1,9 +1,65 @@
-"""Results of a benchmark as text for a terminal, as Markdown and as JSON."""
+"""Results of a benchmark: on the terminal, as Markdown and as JSON."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
 from trajvit.training.provenance import write_json
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+  """A part of the results.
+
+  Attributes:
+    title: heading.
+    rows: what JSON can hold.
+    text: for a terminal.
+    markdown: for a page.
+    failed: whether something in it did.
+  """
+
+  title: str
+  rows: list[dict]
+  text: str
+  markdown: str
+  failed: bool = False
+
+
+def write(
+  sections: Sequence[Section],
+  machine: dict,
+  preface: Sequence[str],
+  *,
+  title: str,
+  about: str,
+  out: str | None = None,
+  markdown: str | None = None,
+) -> None:
+  """Writes the files that are asked for.
+
+  Args:
+    sections: the results so far.
+    machine: of `machine.describe`.
+    preface: of `machine.header`, the command first.
+    title: of the page.
+    about: Markdown that says how to read the page.
+    out: JSON file, or None.
+    markdown: Markdown file, or None.
+  """
+  if out is not None:
+    rows = {section.title: section.rows for section in sections}
+    write_json(out, {"machine": machine, "sections": rows})
+  if markdown is not None:
+    command, *lines = preface
+    parts = [f"# {title}", f"```\n{command}\n```"]
+    parts.append("\n".join(f"- {line}" for line in lines))
+    for section in sections:
+      parts += [f"## {section.title}", section.markdown]
+    parts += ["## How to read it", about]
+    path = Path(markdown)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
 def as_text(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -23,39 +79,6 @@ def as_markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
   """Returns a table in Markdown, the first two columns to the left."""
   rule = ["---" if i < 2 else "--:" for i in range(len(header))]
   return "\n".join(f"| {' | '.join(row)} |" for row in (header, rule, *rows))
-
-
-def write(
-  out: str | None,
-  markdown: str | None,
-  document: dict,
-  sections: Sequence[tuple[str, str]],
-  *,
-  title: str,
-  preface: Sequence[str],
-) -> None:
-  """Writes what was asked for, and says so.
-
-  Args:
-    out: JSON file, or None.
-    markdown: Markdown file, or None.
-    document: content of the JSON file.
-    sections: (heading, Markdown) of the parts of the page.
-    title: of the page.
-    preface: lines of the machine, the command first.
-  """
-  if out is not None:
-    write_json(out, document)
-    print(f"written: {out}")
-  if markdown is not None:
-    command, *machine = preface
-    parts = [f"# {title}", f"```\n{command}\n```", "\n".join(machine)]
-    for heading, body in sections:
-      parts += [f"## {heading}", body]
-    path = Path(markdown)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-    print(f"written: {markdown}")
 
 
 def density(value: float | None) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from trajvit.bench import attention_tables as tables
 from trajvit.bench import numerics
 from trajvit.bench.cases import random_tiles
+from trajvit.bench.results import Section
 from trajvit.bench.roofline import Ceilings, measure_ceilings
 from trajvit.bench.stopwatch import available_bytes, reason
 from trajvit.bench.sweep import Settings, sweep
@@ -89,25 +90,6 @@ SUITES = {
 }
 
 
-@dataclasses.dataclass
-class Section:
-  """A part of the result.
-
-  Attributes:
-    title: heading.
-    rows: as JSON.
-    text: for a terminal.
-    markdown: for a page.
-    failed: whether something in it did.
-  """
-
-  title: str
-  rows: list[dict]
-  text: str
-  markdown: str
-  failed: bool
-
-
 def run(
   suite: Suite, *, seed: int = 0, clock: Callable[[], float] = time.monotonic
 ) -> Iterator[Section]:
@@ -123,26 +105,19 @@ def run(
   ceilings = measure_ceilings(
     suite.dtype, size=size, megabytes=megabytes, rounds=suite.rounds
   )
-  line = tables.ceiling_line(ceilings)
-  yield Section("Ceilings", [dataclasses.asdict(ceilings)], line, line, False)
-  yield _numeric(suite, seed)
-  yield _timed(
-    "Dense attention and full lists",
-    _lines(suite, seed),
-    suite,
-    ceilings,
-    end,
-    clock,
-  )
-  yield _timed("Density", _densities(suite, seed), suite, ceilings, end, clock)
-  yield _timed(
-    "Shape of the tiles", _tiles(suite, seed), suite, ceilings, end, clock
-  )
+  yield tables.ceiling_section(ceilings)
+  yield tables.numeric_section(_check(suite, seed))
+  for title, parts in (
+    ("Dense attention and full lists", _lines(suite, seed)),
+    ("Density", _densities(suite, seed)),
+    ("Shape of the tiles", _tiles(suite, seed)),
+  ):
+    yield _timed(title, parts, suite, ceilings, end, clock)
 
 
-def _numeric(suite, seed):
+def _check(suite, seed):
   lengths, dims, dtypes = suite.checked
-  rows = numerics.check(
+  return numerics.check(
     [*suite.implementations, *suite.dense],
     lengths=lengths,
     head_dims=dims,
@@ -151,9 +126,6 @@ def _numeric(suite, seed):
     block_key=suite.block[1],
     seed=seed,
   )
-  text, markdown = tables.numeric(rows)
-  failed = any(row["verdict"] in ("WRONG", "FAILED") for row in rows)
-  return Section("Correctness", rows, text, markdown, failed)
 
 
 def _lines(suite, seed):
@@ -204,11 +176,4 @@ def _timed(title, parts, suite, ceilings: Ceilings, end, clock) -> Section:
       rows += sweep(length, cases, settings, ceilings)
     except Exception as error:
       notes.append(f"{what}: {reason(error)}")
-  lines = [
-    *tables.break_even_lines(rows),
-    *tables.failures(rows),
-    *notes,
-  ]
-  text = "\n".join([*([tables.tables(rows)] if rows else []), *lines])
-  failed = bool(notes) or any(row["errors"] for row in rows)
-  return Section(title, rows, text, tables.markdown(rows, lines), failed)
+  return tables.section(title, rows, notes)
