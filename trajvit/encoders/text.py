@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from trajvit.layers.attention_methods.context import Context
 from trajvit.layers.block import Block
 from trajvit.layers.norm import LayerNorm
 from trajvit.layers.sizes import transformer_size
@@ -69,7 +70,7 @@ class TextTransformer(nnx.Module):
     """
     length = text.ids.shape[-1]
     x = _embed(self.embedding, text.ids) + _prefix(self.position, length)
-    x = self.blocks(x.astype(self.dtype), AttentionMask(keys=text.mask))
+    x, _ = self.blocks(x.astype(self.dtype), _real_words(text))
     x = self.norm(x)
     return x[:, 0] if self.pool == "first" else _mean(x, text.mask)
 
@@ -141,7 +142,11 @@ class BertEncoder(nnx.Module):
     length = text.ids.shape[-1]
     x = _embed(self.embedding, text.ids) + _prefix(self.position, length)
     x = self.norm(x + self.token_type[...][0])
-    return self.blocks(x, AttentionMask(keys=text.mask))[:, 0]
+    return self.blocks(x, _real_words(text))[0][:, 0]
+
+
+def _real_words(text):
+  return Context(mask=AttentionMask(keys=text.mask))
 
 
 def _embed(table, ids):

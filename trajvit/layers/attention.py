@@ -4,8 +4,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from trajvit.layers.attention_methods import ATTENTIONS
+from trajvit.layers.attention_methods.context import Context
 from trajvit.layers.linear import Linear
-from trajvit.ops.attention import AttentionMask, attention
+from trajvit.layers.statistics import nested
+from trajvit.ops.attention import BlockMask
 
 
 class SelfAttention(nnx.Module):
@@ -14,6 +17,7 @@ class SelfAttention(nnx.Module):
   Args:
     width: D, divisible by `num_heads`.
     num_heads: K.
+    method: spec of an entry in ATTENTIONS; None is full attention.
     init: of the linear maps, see `layers.linear`.
     dtype: of the products; the softmax is float32.
     rngs: holds the key of the initial values.
@@ -24,6 +28,7 @@ class SelfAttention(nnx.Module):
     width: int,
     num_heads: int,
     *,
+    method: dict | None = None,
     init: str = "lecun",
     dtype=jnp.float32,
     rngs: nnx.Rngs,
@@ -38,12 +43,31 @@ class SelfAttention(nnx.Module):
     self.key = Linear(width, width, **options)
     self.value = Linear(width, width, **options)
     self.out = Linear(width, width, **options)
+    self.method = ATTENTIONS.build(
+      {"name": "full"} if method is None else method,
+      num_heads=num_heads,
+      head_dim=width // num_heads,
+      rngs=rngs,
+    )
 
   def __call__(
-    self, x: jax.Array, mask: AttentionMask | None = None
-  ) -> jax.Array:
-    """Maps [B, N, D] to [B, N, D]; see `ops.attention` for `mask`."""
-    split = (*x.shape[:-1], self.num_heads, -1)
-    query = self.query(x).reshape(split)  # [B, N, K, d]
-    key, value = self.key(x).reshape(split), self.value(x).reshape(split)
-    return self.out(attention(query, key, value, mask=mask).reshape(x.shape))
+    self, x: jax.Array, context: Context | None = None
+  ) -> tuple[jax.Array, dict]:
+    """Maps [B, N, D] to [B, N, D]; aux is that of the method."""
+    context = Context() if context is None else context
+    heads = [self._split(linear(x)) for linear in self._inputs()]
+    out, aux = self.method(*heads, context)
+    return self.out(out.reshape(x.shape)), nested("method", aux)
+
+  def select(self, x: jax.Array, context: Context) -> BlockMask | None:
+    """Returns the tiles that a whole stage is to use, where it shares them."""
+    if not self.method.shared:
+      return None
+    query, key = (self._split(linear(x)) for linear in self._inputs()[:2])
+    return self.method.select(query, key, context)
+
+  def _inputs(self):
+    return self.query, self.key, self.value
+
+  def _split(self, x):
+    return x.reshape(*x.shape[:-1], self.num_heads, -1)  # [B, N, K, d]

@@ -5,9 +5,11 @@ import jax.numpy as jnp
 from flax import nnx
 
 from trajvit.layers.attention import SelfAttention
+from trajvit.layers.attention_methods.context import Context
 from trajvit.layers.mlp import Mlp
 from trajvit.layers.norm import LayerNorm
-from trajvit.ops.attention import AttentionMask
+from trajvit.layers.statistics import nested
+from trajvit.ops.attention import BlockMask
 
 
 class Block(nnx.Module):
@@ -21,6 +23,7 @@ class Block(nnx.Module):
       the sum that leaves it (BERT, arXiv:1810.04805).
     epsilon: of the layer norms.
     activation: of the perceptron.
+    attention: how to attend, see `layers.attention`.
     init: of the linear maps.
     dtype: of the products.
     rngs: holds the key of the initial values.
@@ -35,6 +38,7 @@ class Block(nnx.Module):
     norm: str = "pre",
     epsilon: float = 1e-6,
     activation: str = "gelu",
+    attention: dict | None = None,
     init: str = "lecun",
     dtype=jnp.float32,
     rngs: nnx.Rngs,
@@ -44,16 +48,25 @@ class Block(nnx.Module):
     self.pre = norm == "pre"
     options = dict(init=init, dtype=dtype, rngs=rngs)
     self.norm_attention = LayerNorm(width, epsilon=epsilon, dtype=dtype)
-    self.attention = SelfAttention(width, num_heads, **options)
+    self.attention = SelfAttention(
+      width, num_heads, method=attention, **options
+    )
     self.norm_mlp = LayerNorm(width, epsilon=epsilon, dtype=dtype)
     self.mlp = Mlp(width, mlp_dim, activation=activation, **options)
 
   def __call__(
-    self, x: jax.Array, mask: AttentionMask | None = None
-  ) -> jax.Array:
-    """Maps [B, N, D] to [B, N, D]."""
+    self, x: jax.Array, context: Context | None = None
+  ) -> tuple[jax.Array, dict]:
+    """Maps [B, N, D] to [B, N, D]; aux is that of the attention."""
     if self.pre:
-      x += self.attention(self.norm_attention(x), mask)
-      return x + self.mlp(self.norm_mlp(x))
-    x = self.norm_attention(x + self.attention(x, mask))
-    return self.norm_mlp(x + self.mlp(x))
+      y, aux = self.attention(self.norm_attention(x), context)
+      x += y
+      return x + self.mlp(self.norm_mlp(x)), nested("attention", aux)
+    y, aux = self.attention(x, context)
+    x = self.norm_attention(x + y)
+    return self.norm_mlp(x + self.mlp(x)), nested("attention", aux)
+
+  def select(self, x: jax.Array, context: Context) -> BlockMask | None:
+    """Returns the tiles for a whole stage; see `layers.attention`."""
+    x = self.norm_attention(x) if self.pre else x
+    return self.attention.select(x, context)

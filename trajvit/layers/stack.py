@@ -5,6 +5,8 @@ from collections.abc import Callable
 import jax
 from flax import nnx
 
+from trajvit.layers.statistics import nested
+
 # Up to this depth the loop is unrolled: XLA then fuses across layers, and the
 # longer compilation does not matter yet.
 UNROLL = 4
@@ -18,7 +20,7 @@ class Stack(nnx.Module):
 
   Args:
     make: `make(rngs)` builds one layer, a module called as
-      `layer(x, *args) -> x`.
+      `layer(x, *args) -> (x, aux)`.
     depth: number of layers, at least 1.
     remat: recompute a layer in the backward pass instead of keeping what is
       inside it; only its input is kept.
@@ -44,16 +46,25 @@ class Stack(nnx.Module):
     keys = jax.random.split(rngs.params(), depth)
     self.layers = nnx.merge(graphdef, jax.vmap(state)(keys))
 
-  def __call__(self, x, *args):
-    """Returns `x` after all layers; `args` go to each of them unchanged."""
+  def __call__(self, x, *args) -> tuple[jax.Array, dict]:
+    """Returns `x` after all layers; `args` go to each of them unchanged.
+
+    In aux every array of a layer's aux has a leading axis of length `depth`.
+    """
     graphdef, states = nnx.split(self.layers)
 
     def layer(x, state):
-      return nnx.merge(graphdef, state)(x, *args), None
+      return nnx.merge(graphdef, state)(x, *args)
 
     if self.remat:
       # Inside a scan the compiler cannot undo the recomputation, so the guard
       # against that, which costs memory, is not needed.
       layer = jax.checkpoint(layer, prevent_cse=False)
     unroll = self.depth if self.depth <= UNROLL and not self.remat else 1
-    return jax.lax.scan(layer, x, states, unroll=unroll)[0]
+    x, aux = jax.lax.scan(layer, x, states, unroll=unroll)
+    return x, nested("layers", aux)
+
+  def first(self) -> nnx.Module:
+    """Returns the first layer."""
+    graphdef, states = nnx.split(self.layers)
+    return nnx.merge(graphdef, jax.tree.map(lambda leaf: leaf[0], states))
