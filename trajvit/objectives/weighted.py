@@ -6,11 +6,17 @@ from collections.abc import Callable
 import jax
 
 from trajvit.objectives.contrastive import contrastive, sigmoid
+from trajvit.objectives.gate import gate_distillation
 from trajvit.table import Table, check_arguments
 from trajvit.types import Batch
 
 OBJECTIVES = Table(
-  "objective", {"contrastive": contrastive, "sigmoid": sigmoid}
+  "objective",
+  {
+    "contrastive": contrastive,
+    "sigmoid": sigmoid,
+    "gate_distillation": gate_distillation,
+  },
 )
 
 
