@@ -54,28 +54,44 @@ class Text:
   mask: Array
 
 
+@dataclasses.dataclass(frozen=True)
+class PackedGroup:
+  """How many clips share how many slots for tokens.
+
+  Attributes:
+    clips: clips in a group.
+    rows: rows of a group.
+    length: slots in a row.
+  """
+
+  clips: int
+  rows: int
+  length: int
+
+  def __post_init__(self):
+    for name, size in vars(self).items():
+      if size < 1:
+        raise ValueError(f"packing.{name} must be at least 1, got {size}")
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Layout:
   """Where each clip of a batch goes when several share a row of tokens.
 
-  Every `clips` clips that follow each other are a group, which has `rows` rows
-  of `length` slots to itself. A group knows nothing of the others, nor of
-  devices: a batch that is cut between two groups is packed as it was whole.
+  Clips that follow each other in the batch form groups, each with rows of its
+  own. A group knows nothing of the others, nor of devices: a batch that is cut
+  between two groups is packed as it was whole.
 
   Attributes:
     row: [B] int32 in [0, rows), the row inside the group.
     start: [B] int32 in [0, length], the slot of the clip's first token.
-    clips: clips in a group. The last group may have fewer.
-    rows: rows of a group.
-    length: slots in a row.
+    group: the size of every group; the last one may have fewer clips.
   """
 
   row: Array
   start: Array
-  clips: int = dataclasses.field(metadata=dict(static=True))
-  rows: int = dataclasses.field(metadata=dict(static=True))
-  length: int = dataclasses.field(metadata=dict(static=True))
+  group: PackedGroup = dataclasses.field(metadata=dict(static=True))
 
 
 @_pytree

@@ -11,14 +11,13 @@ import numpy as np
 import pytest
 
 from trajvit.ops import packing
-from trajvit.ops.packing import Sizes
-from trajvit.types import Layout, Tokens
+from trajvit.types import Layout, PackedGroup, Tokens
 
 pack, place, unpack = map(
   jax.jit, (packing.pack, packing.place, packing.unpack)
 )
 plan = jax.jit(packing.plan, static_argnums=1)
-SIZES = Sizes(clips=4, rows=2, length=12)
+GROUP = PackedGroup(clips=4, rows=2, length=12)
 WIDTH = 3
 
 
@@ -53,14 +52,14 @@ def best_fit_loop(counts, clips, rows, length):
 
 def packed_loop(tokens, layout):
   """Features [R, L, D] and clips [R, L] of a layout in which nothing meets."""
-  groups = -(-len(tokens.mask) // layout.clips)
-  features = np.zeros((groups * layout.rows, layout.length, WIDTH))
+  groups = -(-len(tokens.mask) // layout.group.clips)
+  features = np.zeros((groups * layout.group.rows, layout.group.length, WIDTH))
   clips = np.full(features.shape[:2], -1)
   for i, mask in enumerate(tokens.mask):
-    r = i // layout.clips * layout.rows + int(layout.row[i])
+    r = i // layout.group.clips * layout.group.rows + int(layout.row[i])
     at = int(layout.start[i])
     for token in tokens.features[i][mask]:
-      if at < layout.length:
+      if at < layout.group.length:
         features[r, at], clips[r, at] = token, i
       at += 1
   return features, clips
@@ -70,7 +69,7 @@ def packed_loop(tokens, layout):
 def test_the_plan_is_best_fit_decreasing(rng, batch):
   for _ in range(20):
     counts = rng.integers(0, 11, batch)
-    layout = plan(counts, SIZES)
+    layout = plan(counts, GROUP)
     row, start = best_fit_loop(counts, 4, 2, 12)
     np.testing.assert_array_equal(layout.row, row)
     np.testing.assert_array_equal(layout.start, start)
@@ -79,7 +78,7 @@ def test_the_plan_is_best_fit_decreasing(rng, batch):
 @pytest.mark.parametrize("batch", [8, 6, 3])
 def test_packing_is_the_loop_and_comes_undone(rng, batch):
   tokens = make_tokens(rng, batch)
-  layout = plan(tokens.mask.sum(1), SIZES)
+  layout = plan(tokens.mask.sum(1), GROUP)
   placement = place(tokens.mask, layout)
   packed = pack(tokens, placement)
   features, clips = packed_loop(tokens, layout)
@@ -101,9 +100,9 @@ def test_packing_is_the_loop_and_comes_undone(rng, batch):
 
 def test_segments_of_a_group_are_its_own(rng):
   tokens = make_tokens(rng)
-  placement = place(tokens.mask, plan(tokens.mask.sum(1), SIZES))
+  placement = place(tokens.mask, plan(tokens.mask.sum(1), GROUP))
   halves = [
-    place(part, plan(part.sum(1), SIZES)) for part in np.split(tokens.mask, 2)
+    place(part, plan(part.sum(1), GROUP)) for part in np.split(tokens.mask, 2)
   ]
   for name in ("source", "slot", "segments"):
     parts = [getattr(half, name) for half in halves]
@@ -115,7 +114,7 @@ def test_segments_of_a_group_are_its_own(rng):
 def test_what_does_not_fit_is_the_end_of_a_clip_and_is_counted(rng):
   tokens = make_tokens(rng)
   tokens = dataclasses.replace(tokens, mask=np.ones_like(tokens.mask))
-  layout = plan(tokens.mask.sum(1), Sizes(clips=4, rows=2, length=10))
+  layout = plan(tokens.mask.sum(1), PackedGroup(clips=4, rows=2, length=10))
   placement = place(tokens.mask, layout)
   assert placement.overflow == 8 * 7 - 4 * 10
   back = unpack(pack(tokens, placement), placement)
@@ -131,7 +130,7 @@ def test_a_layout_that_does_not_fit_loses_tokens_and_mixes_none(seed):
   layout = Layout(
     row=rng.integers(0, 2, 8).astype(np.int32),
     start=rng.integers(0, 13, 8).astype(np.int32),
-    **vars(SIZES),
+    group=GROUP,
   )
   placement = place(tokens.mask, layout)
   packed = pack(tokens, placement)
@@ -157,7 +156,7 @@ def test_a_layout_that_does_not_fit_loses_tokens_and_mixes_none(seed):
 def test_padding_is_never_read_and_gradients_are_the_transpose(rng):
   tokens = make_tokens(rng)
   layout = plan(
-    tokens.mask.sum(1), Sizes(clips=4, rows=2, length=8)
+    tokens.mask.sum(1), PackedGroup(clips=4, rows=2, length=8)
   )  # overflows
   placement = place(tokens.mask, layout)
   assert placement.overflow > 0
@@ -183,7 +182,7 @@ def test_padding_is_never_read_and_gradients_are_the_transpose(rng):
 def test_clips_without_a_token_take_no_slot(rng):
   tokens = make_tokens(rng)
   mask = tokens.mask & (np.arange(8) % 2 == 1)[:, None]
-  placement = place(mask, plan(mask.sum(1), SIZES))
+  placement = place(mask, plan(mask.sum(1), GROUP))
   assert placement.overflow == 0
   assert (placement.source >= 0).sum() == mask.sum()
 
@@ -191,6 +190,6 @@ def test_clips_without_a_token_take_no_slot(rng):
 def test_errors_say_what_was_expected(rng):
   counts = np.ones(4, np.int32)
   with pytest.raises(ValueError, match="packing.rows must be at least 1, got"):
-    Sizes(clips=4, rows=0, length=8)
+    PackedGroup(clips=4, rows=0, length=8)
   with pytest.raises(ValueError, match=r"of 8 clips, got rows \(4,\)"):
-    place(make_tokens(rng).mask, plan(counts, SIZES))
+    place(make_tokens(rng).mask, plan(counts, GROUP))

@@ -85,7 +85,7 @@ def stack(rows: Sequence[Row], blank: Example, *, fill: bool) -> Batch:
 
   Returns:
     A Batch of NumPy arrays; `frame_mask` is True throughout, `text` [B, L] or
-    [B, C, L], `valid` None without `fill`.
+    [B, C, L], `valid` None without `fill`; there is no layout yet.
   """
   examples = [row.example or blank for row in rows]
   frames = np.stack([x.frames for x in examples])  # [B, T, H, W, 3]

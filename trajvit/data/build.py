@@ -4,6 +4,7 @@ import dataclasses
 
 from trajvit.data.example import ClipSpec
 from trajvit.data.loader import Loader
+from trajvit.data.packing import Packing
 from trajvit.data.synthetic import MovingSprites
 from trajvit.data.text import TEXT_TOKENIZERS
 from trajvit.data.video_files import VideoFiles
@@ -13,7 +14,7 @@ SOURCES = Table(
   "source", {"moving_sprites": MovingSprites, "video_files": VideoFiles}
 )
 
-_DATA = ("batch_size", "clip", "text", "train", "loader")
+_DATA = ("batch_size", "clip", "text", "packing", "train", "loader")
 _LOADER = ("num_threads", "prefetch", "failure_budget", "budget_after")
 
 
@@ -30,6 +31,7 @@ def build_loader(
   Args:
     data: what all sources of the run share. `batch_size`; `clip`, a ClipSpec;
       `text`, a spec of TEXT_TOKENIZERS, or None or left out for no text;
+      `packing`, arguments of Packing, or None or left out for no layout;
       `loader`, arguments of Loader: num_threads, prefetch, failure_budget and
       budget_after; `train`, the source to train on, which is not read here.
     source: a spec of SOURCES, whose name may be left out if it has a
@@ -53,11 +55,14 @@ def build_loader(
   captions = source.pop("captions", 1)
   if "manifest" in source:
     source.setdefault("name", "video_files")
-  text = data.get("text")
+  text, packing = data.get("text"), data.get("packing")
+  if packing:
+    check_arguments("data.packing", Packing, packing)
   return Loader(
     SOURCES.build(source, clip=clip),
     clip=clip,
     text=TEXT_TOKENIZERS.build(text) if text else None,
+    packing=Packing(**packing) if packing else None,
     batch_size=batch_size,
     seed=seed,
     captions=captions,

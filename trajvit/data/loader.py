@@ -1,5 +1,6 @@
 """Sources to batches: the same ones whoever reads them, from any step on."""
 
+import dataclasses
 import functools
 import hashlib
 import sys
@@ -17,8 +18,10 @@ from trajvit.data.batching import (
 from trajvit.data.example import BrokenClip, ClipSpec, Example, Source
 from trajvit.data.failures import FailureBudget, TooManyBrokenClips
 from trajvit.data.order import TrainOrder, row_position
+from trajvit.data.packing import Packing
 from trajvit.data.reading import BatchIterator
 from trajvit.data.text import TextTokenizer
+from trajvit.types import Batch
 
 ATTEMPTS = 100  # clips tried for one row before the run is given up
 
@@ -44,6 +47,7 @@ class Loader:
     *,
     clip: ClipSpec,
     text: TextTokenizer | None = None,
+    packing: Packing | None = None,
     batch_size: int,
     seed: int = 0,
     num_threads: int = 2,
@@ -61,6 +65,7 @@ class Loader:
         batches without text.
       clip: how they look; every clip is held to it.
       text: encodes captions; None gives batches without text.
+      packing: gives every batch a layout; None leaves that to the encoder.
       batch_size: rows of the global batch.
       seed: of the order and of what training draws, in [0, 2**32).
       num_threads: threads that read; 0 reads where `next` is called.
@@ -100,7 +105,7 @@ class Loader:
     self._batch_size, self._captions = batch_size, captions
     self._order = TrainOrder(len(source), seed=seed)
     self._with_text = text is not None and getattr(source, "has_captions", True)
-    self._rows = batch_size // process_count
+    self._rows, self._packing = batch_size // process_count, packing
     self._position = functools.partial(
       row_position,
       batch_size=batch_size,
@@ -153,13 +158,19 @@ class Loader:
       start_step: how many batches of the whole sequence to leave out.
 
     Raises:
-      ValueError: `start_step` is negative; from `next`, a clip that is not as
+      ValueError: `start_step` is negative, or B is no multiple of the clips in
+        a packed group; from `next`, a clip that is not as
         `clip` says or that alone has, or lacks, tracks.
       TooManyBrokenClips: from `next`, when the failure budget is spent or
         ATTEMPTS clips in a row cannot be read.
     """
     if start_step < 0:
       raise ValueError(f"start_step must be 0 or more, got {start_step}")
+    if self._packing is not None and self._rows % self._packing.group.clips:
+      raise ValueError(
+        f"packing.clips must divide the {self._rows} clips of a batch that a "
+        f"process reads, got {self._packing.group.clips}"
+      )
     return BatchIterator(
       self._read_train_row,
       self._assemble_train,
@@ -238,14 +249,21 @@ class Loader:
   def _assemble_train(self, rows: list[Row]):
     info = describe(rows)
     self.failures.record(len(rows), info.skipped)
-    return stack(rows, self._blank(rows), fill=False), info
+    return self._stack(rows, fill=False), info
 
   def _assemble_eval(self, rows: list[Row]):
     info = describe(rows)
     read = sum(row.example is not None for row in rows)
     self.failures.count(read, info.skipped)
     self.captions_cut += sum(row.captions_cut for row in rows)
-    return stack(rows, self._blank(rows), fill=True), info
+    return self._stack(rows, fill=True), info
+
+  def _stack(self, rows: list[Row], *, fill: bool) -> Batch:
+    batch = stack(rows, self._blank(rows), fill=fill)
+    if self._packing is None:
+      return batch
+    layout = self._packing.layout(batch.clip, self.clip.max_tracks)
+    return dataclasses.replace(batch, layout=layout)
 
   def _blank(self, rows: list[Row]) -> Example:
     """A blank row like those of this source, all of which have tracks or none.

@@ -16,27 +16,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from trajvit.types import Layout, Tokens
-
-
-@dataclasses.dataclass(frozen=True)
-class Sizes:
-  """How many clips share how many slots.
-
-  Attributes:
-    clips: clips in a group.
-    rows: rows of a group.
-    length: slots in a row.
-  """
-
-  clips: int
-  rows: int
-  length: int
-
-  def __post_init__(self):
-    for name, size in vars(self).items():
-      if size < 1:
-        raise ValueError(f"packing.{name} must be at least 1, got {size}")
+from trajvit.types import Layout, PackedGroup, Tokens
 
 
 @jax.tree_util.register_dataclass
@@ -51,21 +31,19 @@ class Placement:
     slot: [G, C N] int32 in [0, S), the inverse; -1 = masked or left out.
     segments: [G, S] int32, see Tokens.
     overflow: [] int32, real tokens of the batch that found no slot.
-    clips: C.
-    rows: rows of a group.
     batch: B.
+    group: size of the groups.
   """
 
   source: jax.Array
   slot: jax.Array
   segments: jax.Array
   overflow: jax.Array
-  clips: int = dataclasses.field(metadata=dict(static=True))
-  rows: int = dataclasses.field(metadata=dict(static=True))
   batch: int = dataclasses.field(metadata=dict(static=True))
+  group: PackedGroup = dataclasses.field(metadata=dict(static=True))
 
 
-def plan(counts: jax.Array, sizes: Sizes) -> Layout:
+def plan(counts: jax.Array, group: PackedGroup) -> Layout:
   """Returns where clips go whose token counts only the device knows.
 
   Best fit decreasing, inside jit: from the longest clip to the shortest, each
@@ -75,12 +53,12 @@ def plan(counts: jax.Array, sizes: Sizes) -> Layout:
 
   Args:
     counts: [B] integers, real tokens of each clip.
-    sizes: of the groups; empty clips fill the last one up.
+    group: size of the groups; empty clips fill the last one up.
   """
-  groups = _in_groups(counts.astype(jnp.int32), sizes.clips)  # [G, C]
-  fit = functools.partial(_best_fit, rows=sizes.rows, length=sizes.length)
-  found = (x.reshape(-1)[: counts.shape[0]] for x in jax.vmap(fit)(groups))
-  return Layout(*found, **vars(sizes))
+  grouped = _in_groups(counts.astype(jnp.int32), group.clips)  # [G, C]
+  fit = functools.partial(_best_fit, rows=group.rows, length=group.length)
+  found = (x.reshape(-1)[: counts.shape[0]] for x in jax.vmap(fit)(grouped))
+  return Layout(*found, group=group)
 
 
 def place(mask: jax.Array, layout: Layout) -> Placement:
@@ -104,13 +82,14 @@ def place(mask: jax.Array, layout: Layout) -> Placement:
       f"layout must be of {batch} clips, got rows {layout.row.shape} and "
       f"starts {layout.start.shape}"
     )
+  group = layout.group
   real, row, start = (
-    _in_groups(x, layout.clips) for x in (mask, layout.row, layout.start)
+    _in_groups(x, group.clips) for x in (mask, layout.row, layout.start)
   )
-  base = row * layout.length
+  base = row * group.length
   first = base + start  # [G, C], slot of a clip's first token
-  end = base + jnp.minimum(start + real.sum(-1), layout.length)
-  slots = jnp.arange(layout.rows * layout.length)
+  end = base + jnp.minimum(start + real.sum(-1), group.length)
+  slots = jnp.arange(group.rows * group.length)
   inside = (first[..., None] <= slots) & (slots < end[..., None])  # [G, C, S]
   owner = jnp.where(inside, first[..., None], -1).argmax(1)  # [G, S]
   taken = inside.any(1)
@@ -134,9 +113,8 @@ def place(mask: jax.Array, layout: Layout) -> Placement:
     slot=slot.astype(jnp.int32),
     segments=jnp.where(taken, _take(number, owner), -1).astype(jnp.int32),
     overflow=mask.sum(dtype=jnp.int32) - (slot >= 0).sum(dtype=jnp.int32),
-    clips=layout.clips,
-    rows=layout.rows,
     batch=batch,
+    group=group,
   )
 
 
@@ -151,13 +129,13 @@ def pack(tokens: Tokens, placement: Placement) -> Tokens:
   Returns:
     G * rows rows of `length` slots, with `segments`.
   """
-  groups, slots = placement.source.shape
+  groups = placement.source.shape[0]
 
   def move(x):
-    flat = _in_groups(x, placement.clips)
+    flat = _in_groups(x, placement.group.clips)
     flat = flat.reshape(groups, -1, *x.shape[2:])  # [G, C N, ...]
     moved = _rearrange(flat, placement.source, placement.slot)
-    return moved.reshape(-1, slots // placement.rows, *x.shape[2:])
+    return moved.reshape(-1, placement.group.length, *x.shape[2:])
 
   packed = jax.tree.map(move, dataclasses.replace(tokens, segments=None))
   segments = placement.segments.reshape(packed.mask.shape)
@@ -175,7 +153,7 @@ def unpack(packed: Tokens, placement: Placement) -> Tokens:
     Tokens without segments; what overflowed is masked.
   """
   groups, slots = placement.source.shape
-  count = placement.slot.shape[1] // placement.clips
+  count = placement.slot.shape[1] // placement.group.clips
 
   def move(x):
     flat = x.reshape(groups, slots, *x.shape[2:])
