@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 import jax
 
-from trajvit.ops.attention.block_mask import BlockMask, from_pattern
-from trajvit.ops.attention.coordinates import sequence
-from trajvit.ops.attention.mask import AttentionMask
-from trajvit.ops.attention.pattern import Dense
+from trajvit.ops.attention.automatic import automatic
+from trajvit.ops.attention.block_mask import BlockMask
+from trajvit.ops.attention.dense import cudnn, splash
+from trajvit.ops.attention.mask import AttentionMask, block_mask
 from trajvit.ops.attention.reference import reference
+from trajvit.ops.attention.ring import in_ring, ring_attention
 from trajvit.ops.attention.sharded import over_mesh
 from trajvit.ops.attention.sparse import (
   BACKENDS,
@@ -19,7 +20,7 @@ from trajvit.ops.attention.sparse import (
   sparse_attention,
 )
 
-DENSE = {"reference": reference}
+DENSE = {"reference": reference, "cudnn": cudnn, "splash": splash}
 IMPLEMENTATIONS = ("auto", *DENSE, *BACKENDS)
 
 _implementation = contextvars.ContextVar("implementation", default="auto")
@@ -73,15 +74,12 @@ def attention(
     ValueError: an unknown implementation, or shapes that do not fit.
     NotImplementedError: the implementation that was asked for cannot do this.
   """
-  return attend(
-    query,
-    key,
-    value,
-    mask=mask,
-    bias=bias,
-    scale=scale,
-    implementation=implementation,
-  ).out
+  call = dict(mask=mask, bias=bias, scale=scale)
+  name = _resolve(implementation)
+  if name == "auto" and not isinstance(mask, BlockMask):
+    mask, scale = _check(query, key, value, **call)
+    return automatic(query, key, value, mask=mask, bias=bias, scale=scale)
+  return attend(query, key, value, **call, implementation=name).out
 
 
 def attend(
@@ -106,7 +104,8 @@ def attend(
     mask: AttentionMask, BlockMask or None.
     bias: [B, Nk] float32 or None.
     scale: of the logits.
-    implementation: a name in IMPLEMENTATIONS.
+    implementation: a name in IMPLEMENTATIONS; `cudnn` and `splash` return no
+      logsumexp, and "auto" takes neither.
     tile_max: return the largest weight in each tile, the target that
       SeerAttention (arXiv:2410.13276) distils into its gate.
     skip_below: lambda in (0, 1) of BLASST (arXiv:2512.12087): a tile is left
@@ -119,13 +118,10 @@ def attend(
     ValueError: as `attention`, and `skip_below` outside (0, 1).
     NotImplementedError: as `attention`.
   """
-  mask = AttentionMask() if mask is None else mask
-  _check_shapes(query, key, value, mask, bias)
+  mask, scale = _check(query, key, value, mask=mask, bias=bias, scale=scale)
   if skip_below is not None and not 0 < skip_below < 1:
     raise ValueError(f"skip_below must be in (0, 1), got {skip_below}")
-  scale = query.shape[-1] ** -0.5 if scale is None else scale
-  name = _known(implementation)
-  name = _implementation.get() if name == "auto" else name
+  name = _resolve(implementation)
   statistics = tile_max or skip_below is not None
   sparse = isinstance(mask, BlockMask) or statistics
   if name in DENSE or (name == "auto" and not sparse):
@@ -134,6 +130,10 @@ def attend(
     run = DENSE["reference" if name == "auto" else name]
     return run(query, key, value, mask=mask, bias=bias, scale=scale)
   options = Options(scale, tile_max, skip_below, interpret)
+  if isinstance(mask, BlockMask) and not statistics and in_ring(mask):
+    return ring_attention(
+      query, key, value, mask, bias, options=options, backend=name
+    )
 
   def run(query, key, value, mask, bias):
     if isinstance(mask, AttentionMask):
@@ -145,22 +145,6 @@ def attend(
   return over_mesh(run, query, key, value, mask, bias)
 
 
-def block_mask(mask: AttentionMask, queries: int, keys: int) -> BlockMask:
-  """Returns the BlockMask of padding and segments.
-
-  Args:
-    mask: for `queries` queries and `keys` keys.
-    queries: Nq.
-    keys: Nk.
-  """
-  segments = mask.query_segments, mask.key_segments
-  return from_pattern(
-    Dense(),
-    sequence(queries, None, segments[0]),
-    sequence(keys, mask.keys, segments[1]),
-  )
-
-
 def _known(name):
   if name not in IMPLEMENTATIONS:
     raise ValueError(
@@ -168,6 +152,19 @@ def _known(name):
       f"known: {', '.join(IMPLEMENTATIONS)}"
     )
   return name
+
+
+def _resolve(implementation):
+  """The name, or what "auto" means here; see `use_implementation`."""
+  name = _known(implementation)
+  return _implementation.get() if name == "auto" else name
+
+
+def _check(query, key, value, *, mask, bias, scale):
+  """The mask and the scale, with what None stands for put in."""
+  mask = AttentionMask() if mask is None else mask
+  _check_shapes(query, key, value, mask, bias)
+  return mask, query.shape[-1] ** -0.5 if scale is None else scale
 
 
 def _check_shapes(query, key, value, mask, bias):

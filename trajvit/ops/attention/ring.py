@@ -7,8 +7,10 @@ neighbour; where none of its tiles lies there, nothing is computed. The backward
 pass goes around once more: the gradients of keys and values travel with them.
 No device ever holds the keys of another for longer than a step.
 
-Source: Ring Attention with Blockwise Transformers (arXiv:2310.01889). Which
-tokens a device should hold for all to have equal work is in `assignment`.
+Source: Ring Attention with Blockwise Transformers (arXiv:2310.01889), over
+lists of tiles as MTraining (arXiv:2510.18830), with one ring where that has
+rings within rings. Which tokens a device should hold for all to have equal work
+is in `assignment`.
 """
 
 import dataclasses
@@ -55,17 +57,14 @@ class Keys:
   places: Coordinates
 
 
-def ring_devices() -> int:
-  """Returns how many devices the tokens of the traced program lie on."""
-  return (manual_sizes() or {}).get(SEQUENCE_AXIS, 1)
+def in_ring(blocks: BlockMask) -> bool:
+  """Returns whether a call under the mesh in JAX's context can be a ring.
 
-
-def divides(blocks: BlockMask, devices: int) -> bool:
-  """Returns whether each device gets equally many whole blocks."""
-  rows, columns = blocks.classes.shape[2:]
-  whole = (rows * blocks.block_query, columns * blocks.block_key)
-  lengths = blocks.query_length, blocks.key_length
-  return whole == lengths and rows % devices == 0 and columns % devices == 0
+  It can if the mesh has an axis `context`, and tokens are whole blocks, equally
+  many on each device along it. Otherwise each of these devices does the same.
+  """
+  devices = (manual_sizes() or {}).get(SEQUENCE_AXIS, 1)
+  return devices > 1 and _divides(blocks, devices)
 
 
 def ring_attention(
@@ -108,7 +107,7 @@ def ring_attention(
       f"a ring needs a mesh with an axis {SEQUENCE_AXIS!r} of two devices or "
       f"more in JAX's context, got {sizes}"
     )
-  if not divides(blocks, devices):
+  if not _divides(blocks, devices):
     raise ValueError(
       f"{blocks.query_length} queries and {blocks.key_length} keys must be "
       f"whole blocks of {blocks.block_query} and {blocks.block_key}, equally "
@@ -231,6 +230,13 @@ def _backward(devices, options, names, residuals, gradients):
 
 
 _attend.defvjp(_forward, _backward)
+
+
+def _divides(blocks, devices) -> bool:
+  rows, columns = blocks.classes.shape[2:]
+  whole = rows * blocks.block_query, columns * blocks.block_key
+  lengths = blocks.query_length, blocks.key_length
+  return whole == lengths and rows % devices == 0 and columns % devices == 0
 
 
 def _by_owner(blocks, classes, query, key, devices) -> BlockMask:
