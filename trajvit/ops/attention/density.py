@@ -6,7 +6,8 @@ of what is computed is thrown away.
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -94,16 +95,19 @@ def measure(mask: BlockMask) -> Density:
 def density_table(
   grids: Iterable[tuple[int, int, int]] = ((16, 16, 16), (16, 28, 28)),
   block: int = 128,
+  cases: Sequence[tuple[Pattern, Order]] | None = None,
 ) -> list[Row]:
   """Returns the density of patterns on grids, each in several orders.
 
   Args:
     grids: (T, h, w) each.
     block: tokens in a block, of queries and of keys.
+    cases: the patterns, with the orders they are stored in; None is a choice
+      of them that fits the grid.
   """
   rows = []
   for grid in grids:
-    for pattern, order in _cases(tuple(grid), block):
+    for pattern, order in cases or default_cases(grid, block):
       _, mask = static_mask(
         pattern, grid, order=order, block_query=block, block_key=block
       )
@@ -130,13 +134,15 @@ def format_table(rows: Iterable[Row]) -> str:
   return "\n".join(lines)
 
 
-def _cases(grid, block) -> Iterator[tuple[Pattern, Order]]:
-  """What the table compares."""
+def default_cases(
+  grid: tuple[int, int, int], block: int
+) -> list[tuple[Pattern, Order]]:
+  """Returns the patterns and orders that `density_table` compares."""
   tile = _tile(grid, block)
   radius = max(grid[1:]) // 2
   frame = grid[1] * grid[2]
   least = min(block, 1 << frame.bit_length() - 1)
-  for pattern in (
+  patterns = (
     Window(t=2, y=3, x=3),
     Window(t=4, y=2, x=2),
     Window(t=1),
@@ -145,12 +151,13 @@ def _cases(grid, block) -> Iterator[tuple[Pattern, Order]]:
     Axial(),
     Radial(radius),
     RadialRaster(grid[1], grid[2], least),
-  ):
-    for order in (Raster(), Tile(*tile), Morton(), Hilbert()):
-      yield pattern, order
+  )
+  orders = Raster(), Tile(*tile), Morton(), Hilbert()
+  cases = list(itertools.product(patterns, orders))
   for pattern in (TileWindow(tile), Grid(y=4, x=4), Power(block)):
     for order in dict.fromkeys((Raster(), pattern.natural_order())):
-      yield pattern, order
+      cases.append((pattern, order))
+  return cases
 
 
 def _tile(grid, block) -> tuple[int, int, int]:

@@ -109,13 +109,18 @@ def _static_mask(pattern, grid, order, registers, block_query, block_key):
   # Also under jit these are values, not tracers.
   with jax.ensure_compile_time_eval():
     size = dict(block_query=block_query, block_key=block_key)
-    mask = from_pattern(pattern, tokens, **size)
+    mask = _from_pattern(pattern, tokens, **size)
     area = block_query * block_key
     pairs = tile_pairs(mask)
     filled = np.where(pairs == area, FULL, PARTIAL)
     classes = np.where(pairs == 0, EMPTY, filled)
-    mask = from_classes(classes, tokens, tokens, pattern=pattern, **size)
-    return layout, jax.tree.map(np.asarray, mask)
+    return layout, jax.tree.map(np.asarray, mask.with_classes(classes))
+
+
+# One program; op by op takes seconds.
+_from_pattern = jax.jit(
+  from_pattern, static_argnames=("pattern", "block_query", "block_key")
+)
 
 
 def tile_pairs(mask: BlockMask) -> np.ndarray:
@@ -159,13 +164,10 @@ def with_padding(mask: BlockMask, real: jax.Array) -> BlockMask:
   """
   if real.ndim != 2 or real.shape[1] != mask.query_length:
     raise ValueError(f"real must be [B, {mask.query_length}], got {real.shape}")
-  missing = mask.query.segment.shape[1] - mask.query_length
-  real = jnp.pad(real, [(0, 0), (0, missing)])
-  segment = jnp.where(real, mask.query.segment, -1)
-  tokens = jax.tree.map(
-    lambda x: jnp.broadcast_to(x, segment.shape)[:, : mask.query_length],
-    dataclasses.replace(mask.query, segment=segment),
-  )
+  tokens = jax.tree.map(lambda x: x[:, : mask.query_length], mask.query)
+  segment = jnp.where(real, tokens.segment, -1)
+  tokens = dataclasses.replace(tokens, segment=segment)
+  tokens = jax.tree.map(lambda x: jnp.broadcast_to(x, real.shape), tokens)
   rows = _filled(segment, mask.block_query)[:, None, :, None]
   columns = _filled(segment, mask.block_key)[:, None, None, :]
   return from_classes(
@@ -180,8 +182,11 @@ def with_padding(mask: BlockMask, real: jax.Array) -> BlockMask:
 
 def _filled(segment, block) -> jax.Array:
   """[B, n]: FULL for a block of real tokens only, EMPTY for one without."""
-  real = segment.reshape(len(segment), -1, block) >= 0
-  return jnp.where(real.all(-1), FULL, jnp.where(real.any(-1), PARTIAL, EMPTY))
+  missing = -segment.shape[1] % block
+  real = jnp.pad(segment >= 0, [(0, 0), (0, missing)])
+  real = real.reshape(len(real), -1, block)
+  some = jnp.where(real.any(-1), PARTIAL, EMPTY)
+  return jnp.where(real.all(-1), FULL, some)
 
 
 def _blocks(coordinates, block) -> Coordinates:
