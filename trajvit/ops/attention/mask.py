@@ -4,6 +4,10 @@ import dataclasses
 
 import jax
 
+from trajvit.ops.attention.block_mask import BlockMask, from_pattern
+from trajvit.ops.attention.coordinates import sequence
+from trajvit.ops.attention.pattern import Dense
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -30,3 +34,23 @@ class AttentionMask:
       same = self.query_segments[:, :, None] == self.key_segments[:, None, :]
       allowed = same[:, None] if allowed is None else same[:, None] & allowed
     return allowed
+
+
+def block_mask(
+  mask: AttentionMask, queries: int, keys: int, block_query: int = 128
+) -> BlockMask:
+  """Returns the BlockMask of padding and segments.
+
+  Args:
+    mask: for `queries` queries and `keys` keys.
+    queries: Nq.
+    keys: Nk.
+    block_query: tokens in a query block.
+  """
+  segments = mask.query_segments, mask.key_segments
+  return from_pattern(
+    Dense(),
+    sequence(queries, None, segments[0]),
+    sequence(keys, mask.keys, segments[1]),
+    block_query=block_query,
+  )

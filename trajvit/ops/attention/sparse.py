@@ -25,14 +25,15 @@ class Attended:
   Attributes:
     out: [B, Nq, K, d] in the dtype of the queries.
     logsumexp: [B, Nq, K] float32, of a query's logits; -inf without keys. It
-      has a gradient, so that two passes over disjoint keys can be merged.
+      has a gradient, so that two passes over disjoint keys can be merged. None
+      from `cudnn` and `splash`.
     tile_max: [B, K, nq, nk] float32, the largest attention weight in a tile, 0
       in one that is not visited, without gradient; None unless asked for.
     kept: [B, K, nq, nk] bool, tiles not skipped by `skip_below`; None without.
   """
 
   out: jax.Array
-  logsumexp: jax.Array
+  logsumexp: jax.Array | None
   tile_max: jax.Array | None = None
   kept: jax.Array | None = None
 
