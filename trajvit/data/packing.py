@@ -1,8 +1,8 @@
 """Packing planned by the loader, which knows the token counts beforehand.
 
-The same best fit as `ops.packing.plan`, in NumPy: a run is the same, to the
-last bit, whether the loader plans or the device. The device is spared a loop
-over the clips in every step.
+The same best fit as `ops.packing.plan`, in NumPy: a clip gets the same slots
+whether the loader plans or the device. The device is spared a loop over the
+clips in every step.
 """
 
 import dataclasses
