@@ -41,6 +41,7 @@ from trajvit.training.sharding import (
   build_mesh,
   default_rules,
   make_predict,
+  on_mesh,
   replicated,
   state_shardings,
   to_global,
@@ -116,15 +117,16 @@ def train(raw: dict, workdir: str) -> None:
 
   shapes = jax.eval_shape(first_state)
   shardings = state_shardings(shapes, mesh, default_rules(mesh), tx)
+  train_step = make_train_step(
+    apply,
+    build_objectives(config.objectives),
+    tx,
+    schedule,
+    accumulate_steps=options.accumulate_steps,
+    ema_decay=options.ema_decay,
+  )
   train_step = jax.jit(
-    make_train_step(
-      apply,
-      build_objectives(config.objectives),
-      tx,
-      schedule,
-      accumulate_steps=options.accumulate_steps,
-      ema_decay=options.ema_decay,
-    ),
+    on_mesh(train_step, mesh),
     donate_argnums=0,
     out_shardings=(shardings, replicated(mesh)),
   )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from trajvit.ops.attention import attention
 from trajvit.training.config import OptimizerConfig
 from trajvit.training.functional import functional
 from trajvit.training.optim import build_optimizer
@@ -17,10 +18,14 @@ TOTAL_STEPS = 50
 
 
 class TinyModel(nnx.Module):
-  """Two linear layers in a list, a running mean, a latent and a temperature."""
+  """Two linear layers in a list, a running mean, a latent and a temperature.
 
-  def __init__(self, rngs, noise=0.0):
+  And block-sparse attention, if it is to attend.
+  """
+
+  def __init__(self, rngs, noise=0.0, attends=False):
     self.noise = noise
+    self.attends = attends
     self.layers = nnx.List([nnx.Linear(8, 8, rngs=rngs) for _ in range(2)])
     self.words = nnx.Param(jax.random.normal(rngs.params(), (16, 8)))
     self.latents = nnx.Param(jnp.ones((1, 8)))
@@ -36,6 +41,9 @@ class TinyModel(nnx.Module):
       x += self.noise * jax.random.normal(key, x.shape)
     for layer in self.layers:
       x = jnp.tanh(layer(x))
+    if self.attends:
+      heads = x.reshape(*x.shape[:2], 2, 4)
+      x += attention(*[heads] * 3, implementation="xla").reshape(x.shape)
     mask = batch.text.mask[:, :3]
     tokens = Tokens(x, mask, jnp.zeros((*mask.shape, 3)), mask.astype(float))
     text = self.words[...][batch.text.ids].mean(1)
@@ -69,13 +77,15 @@ def make_batch(seed=0, rows=8):
   )
 
 
-def make_training(*, noise=0.0, accumulate_steps=1, **options):
+def make_training(*, noise=0.0, attends=False, accumulate_steps=1, **options):
   """Returns (state, step function, tx, apply) of the tiny model."""
   config = OptimizerConfig(
     **{"learning_rate": 0.01, "warmup_steps": 5, **options},
     accumulate_steps=accumulate_steps,
   )
-  init, apply = functional(lambda: TinyModel(nnx.Rngs(params=0), noise))
+  init, apply = functional(
+    lambda: TinyModel(nnx.Rngs(params=0), noise, attends)
+  )
   tx, schedule = build_optimizer(config, TOTAL_STEPS)
   state = jax.jit(lambda: init_state(init(), tx, ema=config.ema_decay > 0))()
   step = make_train_step(

@@ -21,6 +21,7 @@ from trajvit.training.sharding import (
   build_mesh,
   default_rules,
   make_predict,
+  on_mesh,
   param_shardings,
   replicated,
   state_shardings,
@@ -28,10 +29,10 @@ from trajvit.training.sharding import (
 )
 
 STEPS = 5
-CASES = {  # name: mesh, micro-batches
-  "data": (MeshConfig(data=-1), 1),
-  "fsdp": (MeshConfig(data=1, fsdp=-1), 1),
-  "both": (MeshConfig(data=-1, fsdp=2), 2),
+CASES = {  # name: mesh, micro-batches, whether the model attends
+  "data": (MeshConfig(data=-1), 1, False),
+  "fsdp": (MeshConfig(data=1, fsdp=-1), 1, True),
+  "both": (MeshConfig(data=-1, fsdp=2), 2, False),
 }
 
 
@@ -58,6 +59,13 @@ def test_a_mesh_that_is_not_the_devices_is_refused(sizes):
     build_mesh(MeshConfig(*sizes))
 
 
+def test_the_mesh_is_in_the_context_of_what_is_traced():
+  mesh = build_mesh(MeshConfig())
+  found = on_mesh(jax.sharding.get_abstract_mesh, mesh)
+  assert dict(found().shape) == {"data": 1, "fsdp": 1}
+  assert jax.sharding.get_abstract_mesh().empty
+
+
 def test_eight_devices_equal_one(tiny, tmp_path):
   make_training, make_batch, _ = tiny
   flags = "--xla_force_host_platform_device_count=8"
@@ -72,14 +80,14 @@ def test_eight_devices_equal_one(tiny, tmp_path):
     env=environment,
     capture_output=True,
     text=True,
-    timeout=120,
+    timeout=300,
   )
   assert done.returncode == 0, done.stderr[-2000:]
   found = json.loads(done.stdout.splitlines()[-1])
 
-  for name, (_, accumulate) in CASES.items():
+  for name, (_, accumulate, attends) in CASES.items():
     state, step, _, apply = make_training(
-      ema_decay=0.9, accumulate_steps=accumulate
+      ema_decay=0.9, accumulate_steps=accumulate, attends=attends
     )
     step, losses = jax.jit(step), []
     for i in range(STEPS):
@@ -91,6 +99,8 @@ def test_eight_devices_equal_one(tiny, tmp_path):
       np.testing.assert_allclose(
         found[name][part], outputs["video_embedding"], atol=1e-5
       )
+    # Kernels of attention see the part of a device, not the whole batch.
+    assert found[name]["by_hand"] == attends
   assert found["fsdp"]["kernel"] == str(P("fsdp"))
   assert found["data"]["kernel"] == str(P())
   assert found["fsdp"]["moment"] == str(P("fsdp"))
@@ -101,16 +111,19 @@ def run_on_all_devices(folder):
   from conftest import make_batch, make_training  # noqa: PLC0415
 
   found = {}
-  for name, (config, accumulate) in CASES.items():
+  for name, (config, accumulate, attends) in CASES.items():
     mesh = build_mesh(config)
     state, step, tx, apply = make_training(
-      ema_decay=0.9, accumulate_steps=accumulate
+      ema_decay=0.9, accumulate_steps=accumulate, attends=attends
     )
     shardings = state_shardings(state, mesh, default_rules(mesh), tx)
     state = jax.device_put(state, shardings)
     step = jax.jit(
-      step, donate_argnums=0, out_shardings=(shardings, replicated(mesh))
+      on_mesh(step, mesh),
+      donate_argnums=0,
+      out_shardings=(shardings, replicated(mesh)),
     )
+    program = step.trace(state, make_batch(0, 16), jax.random.key(0))
     losses = []
     for i in range(STEPS):
       batch = to_global(make_batch(i, 16), batch_sharding(mesh))
@@ -134,6 +147,7 @@ def run_on_all_devices(folder):
     moment = optax.tree_utils.tree_get(state.opt_state, "mu")
     found[name] = {
       "losses": losses,
+      "by_hand": "shard_map" in str(program.jaxpr),
       "embedding": np.array(outputs["video_embedding"]).tolist(),
       "embedding_of_another_mesh": np.array(again["video_embedding"]).tolist(),
       "kernel": str(kernel.sharding.spec),

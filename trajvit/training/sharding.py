@@ -4,7 +4,9 @@ Models never mention devices. The table maps patterns of parameter paths to
 layouts; the compiler derives the rest, communication included.
 """
 
+import functools
 import re
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -46,6 +48,26 @@ def build_mesh(config: MeshConfig) -> Mesh:
 def default_rules(mesh: Mesh) -> tuple:
   """Returns the table that goes with a mesh: FSDP where it has such devices."""
   return FSDP if mesh.shape["fsdp"] > 1 else REPLICATE
+
+
+def on_mesh(function: Callable, mesh: Mesh) -> Callable:
+  """Returns the function with the mesh in JAX's context while it is traced.
+
+  What cannot be left to the compiler, such as an attention kernel, finds out
+  there how arrays are laid out, and models need not pass it on. The compiled
+  function must have its arguments or results on the mesh.
+
+  Args:
+    function: to be compiled by the caller.
+    mesh: the mesh.
+  """
+
+  @functools.wraps(function)
+  def traced(*args, **kwargs):
+    with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+      return function(*args, **kwargs)
+
+  return traced
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -149,7 +171,8 @@ def make_predict(apply, mesh: Mesh):
   """
   everywhere, shared = replicated(mesh), batch_sharding(mesh)
   compiled = jax.jit(
-    lambda variables, batch: apply(variables, batch), out_shardings=everywhere
+    on_mesh(lambda variables, batch: apply(variables, batch), mesh),
+    out_shardings=everywhere,
   )
 
   def predict(variables, batch):
