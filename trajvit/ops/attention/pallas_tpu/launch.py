@@ -22,6 +22,7 @@ from trajvit.ops.attention.pallas_tpu.operands import (
   Resident,
   Ring,
   ring_size,
+  share,
 )
 
 # Pairs of tokens in a step: four tiles of 512 x 128. More overlap the units
@@ -151,10 +152,11 @@ def _staying_tokens(kernel, grid) -> int:
 
 
 def _row_spec(row, grid):
-  shares = grid[0] // row.shape[0], grid[1] // row.shape[1]
+  lists = row.shape[:2]
 
   def place(batch, head, number):
-    return batch // shares[0], head // shares[1], number, 0, 0
+    batch = share(batch, grid[0], lists[0])
+    return batch, share(head, grid[1], lists[1]), number, 0, 0
 
   shape = None, None, None, *row.shape[3:]
   return pl.BlockSpec(shape, place, memory_space=pltpu.SMEM)

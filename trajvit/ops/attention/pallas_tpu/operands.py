@@ -43,7 +43,7 @@ class Operand:
   def share(self, batch, head, grid):
     """Returns the place in the first two axes; `grid` is (B, K, blocks)."""
     b, k = self.array.shape[:2]
-    return batch // (grid[0] // b), head // (grid[1] // k)
+    return share(batch, grid[0], b), share(head, grid[1], k)
 
   def staying(self, grid: tuple[int, int, int]) -> pl.BlockSpec:
     """Returns the spec of the part that a program stays at, of equal ones."""
@@ -69,6 +69,16 @@ class Operand:
     window = pl.ds(start, tokens)
     everything = slice(None)
     return (window, everything) if self.axis == 0 else (everything, window)
+
+
+def share(index, size: int, parts: int):
+  """Returns which of `parts` equal parts of `size` an index falls into.
+
+  Signed division rounds in ways that ask for the chip, which may be unknown.
+  """
+  if parts == 1:
+    return 0
+  return index if parts == size else jax.lax.div(index, size // parts)
 
 
 class Resident:
