@@ -2,7 +2,8 @@
 
 `entry` is what encoders call. `pattern` says which tokens may meet,
 `block_mask` turns that into lists of tiles, `sparse` differentiates through
-them over the backends, and `reference` is what all are tested by.
+them over the backends, and `reference` is what all are tested by. `merge` and
+`union` join passes; `sharded` and `ring` run them on several devices.
 """
 
 from trajvit.ops.attention.block_mask import (
@@ -18,7 +19,9 @@ from trajvit.ops.attention.entry import (
   use_implementation,
 )
 from trajvit.ops.attention.mask import AttentionMask
+from trajvit.ops.attention.merge import merge
 from trajvit.ops.attention.sparse import Attended
+from trajvit.ops.attention.union import union_attention
 
 __all__ = [
   "IMPLEMENTATIONS",
@@ -30,6 +33,8 @@ __all__ = [
   "attention",
   "from_classes",
   "from_pattern",
+  "merge",
   "sequence",
+  "union_attention",
   "use_implementation",
 ]
