@@ -30,7 +30,7 @@ def run_on_eight_devices(file: str) -> None:
     },
     capture_output=True,
     text=True,
-    timeout=300,
+    timeout=600,
   )
   assert done.returncode == 0, done.stdout[-6000:]
   assert "passed" in done.stdout

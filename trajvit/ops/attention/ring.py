@@ -48,13 +48,13 @@ class Keys:
     key: [B, K, S, d].
     value: [B, K, S, d].
     bias: [B, S] float32 or None.
-    places: Coordinates [B or 1, S].
+    places: [fields of Coordinates, B or 1, S] int32: in one piece.
   """
 
   key: jax.Array
   value: jax.Array
   bias: jax.Array | None
-  places: Coordinates
+  places: jax.Array
 
 
 def in_ring(blocks: BlockMask) -> bool:
@@ -122,9 +122,8 @@ def ring_attention(
   def local(query, key, value, bias, classes, query_places, key_places):
     own = _by_owner(blocks, classes, query_places, key_places, devices)
     query, key, value, bias = operands(query, key, value, bias, own)
-    query, keys, own = vary(
-      (query, Keys(key, value, bias, key_places), own), layout.axes
-    )
+    keys = Keys(key, value, bias, jnp.stack(jax.tree.leaves(key_places)))
+    query, keys, own = vary((query, keys, own), layout.axes)
     names = able(backend, query, _meeting(own, keys, 0), options)
     run = _attend(query, keys, own, devices, options, names)
     return Attended(*(x.swapaxes(1, 2) for x in run))
@@ -150,7 +149,6 @@ def _attend(query, keys, own, devices, options, names):
 
 
 def _forward(query, keys, own, devices, options, names):
-  mine = keys
   device = jax.lax.axis_index(SEQUENCE_AXIS)
 
   def attend(turn, keys, total):
@@ -181,11 +179,11 @@ def _forward(query, keys, own, devices, options, names):
     out=jnp.zeros_like(query, jnp.float32),
     logsumexp=jnp.full_like(query[..., 0], -jnp.inf, jnp.float32),
   )
-  keys, total = jax.lax.fori_loop(0, devices - 1, step, (keys, total))
-  total = attend(devices - 1, keys, total)
+  last, total = jax.lax.fori_loop(0, devices - 1, step, (keys, total))
+  total = attend(devices - 1, last, total)
   out = checkpoint_name(total.out.astype(query.dtype), "attention_out")
   logsumexp = checkpoint_name(total.logsumexp, "attention_logsumexp")
-  return (out, logsumexp), (query, mine, own, out, logsumexp)
+  return (out, logsumexp), (query, keys, own, out, logsumexp)
 
 
 def _backward(devices, options, names, residuals, gradients):
@@ -194,12 +192,13 @@ def _backward(devices, options, names, residuals, gradients):
   # As `Backend` has it for a query without keys.
   logsumexp = jnp.where(jnp.isneginf(logsumexp), jnp.inf, logsumexp)
   device = jax.lax.axis_index(SEQUENCE_AXIS)
+  arrays = query, keys.key, keys.value, keys.bias
 
-  def pull(turn, keys, grads):
+  def pull(turn, keys):
     blocks = _meeting(own, keys, (device - turn) % devices)
 
     def run():
-      new = dispatch(
+      grads = dispatch(
         "backward",
         names,
         options,
@@ -212,19 +211,24 @@ def _backward(devices, options, names, residuals, gradients):
         delta,
         out_grad,
       )
-      return jax.tree.map(lambda x, y: x + y.astype(x.dtype), grads, new)
+      return jax.tree.map(lambda x: x.astype(jnp.float32), grads)
 
-    return jax.lax.cond(_any(blocks), run, lambda: grads)
+    def nothing():
+      return jax.tree.map(lambda x: jnp.zeros_like(x, jnp.float32), arrays)
+
+    return jax.lax.cond(_any(blocks), run, nothing)
 
   def step(turn, carry):
     keys, grads = carry
-    grads = pull(turn, keys, grads)
-    return _pass_on(keys, devices), _follow(grads, devices)
+    # While the kernel works on these keys, the next ones come, and what the
+    # devices before have made of these.
+    coming = _pass_on(keys, devices), _follow(grads, devices)
+    new = pull(turn, keys)
+    return coming[0], jax.tree.map(jnp.add, coming[1], new)
 
-  arrays = query, keys.key, keys.value, keys.bias
-  zeros = jax.tree.map(lambda x: jnp.zeros_like(x, jnp.float32), arrays)
-  keys, grads = jax.lax.fori_loop(0, devices - 1, step, (keys, zeros))
-  grads = _follow(pull(devices - 1, keys, grads), devices)  # home again
+  carry = _pass_on(keys, devices), pull(0, keys)
+  _, grads = jax.lax.fori_loop(1, devices, step, carry)
+  grads = _follow(grads, devices)  # home again
   grads = jax.tree.map(lambda x, like: x.astype(like.dtype), grads, arrays)
   return grads[0], Keys(*grads[1:], places=None), None
 
@@ -265,7 +269,7 @@ def _meeting(own, keys, owner) -> BlockMask:
   parts = {
     name: jax.tree.map(lambda x: x[owner], getattr(own, name)) for name in names
   }
-  return dataclasses.replace(own, key=keys.places, **parts)
+  return dataclasses.replace(own, key=Coordinates(*keys.places), **parts)
 
 
 def _any(blocks) -> jax.Array:
