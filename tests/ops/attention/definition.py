@@ -8,7 +8,9 @@ anything, NaN too.
 """
 
 import dataclasses
+import functools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -137,7 +139,7 @@ def kept_tiles(
 
 def dense(blocks: BlockMask, batch: int, heads: int) -> np.ndarray:
   """Returns [B, K, Nq, Nk] bool, the pairs that a BlockMask allows."""
-  allowed = np.asarray(blocks.dense())
+  allowed = np.asarray(_dense(blocks))
   allowed = np.repeat(allowed, heads // allowed.shape[1], axis=1)
   return np.broadcast_to(allowed, (batch, *allowed.shape[1:]))
 
@@ -281,11 +283,9 @@ def draw_mask(
     classes[:, :, rng.integers(number[0])] = EMPTY
   if number[1] > 1:
     classes[..., rng.integers(number[1])] = EMPTY
-  inside = pattern_classes(Dense(), query, key, block_query, block_key)
-  if coordinates_batch > batch:  # one list for tokens that differ: be careful
-    inside = jnp.where((inside == FULL).all(0), FULL, PARTIAL)[None]
-  return from_classes(
-    both(jnp.asarray(classes), inside),
+
+  return _build(
+    jnp.asarray(classes),
     query,
     key,
     pattern=Checkered() if pattern is None else pattern,
@@ -293,6 +293,28 @@ def draw_mask(
     block_key=block_key,
     capacity=capacity,
   )
+
+
+@functools.partial(
+  jax.jit, static_argnames=("pattern", "block_query", "block_key", "capacity")
+)
+def _build(classes, query, key, *, block_query, block_key, **options):
+  """The mask of random classes, FULL only where no token is padding and all are
+  of one segment."""
+  inside = pattern_classes(Dense(), query, key, block_query, block_key)
+  if len(inside) > len(classes):  # a list for several rows of tokens
+    inside = jnp.where((inside == FULL).all(0), FULL, PARTIAL)[None]
+  return from_classes(
+    both(classes, inside),
+    query,
+    key,
+    block_query=block_query,
+    block_key=block_key,
+    **options,
+  )
+
+
+_dense = jax.jit(BlockMask.dense)
 
 
 def _softmax(logits):

@@ -10,13 +10,18 @@ from trajvit.ops.attention.sparse import Attended
 
 def reference(query, key, value, *, mask, bias, scale) -> Attended:
   """Returns attention over [B, K, Nq, Nk] logits; see `attend`."""
-  query, key, value = _zero_padding(mask, query, key, value)
+  queries, keys = _real(mask)
+  query, key, value = (
+    _zero(queries, query),
+    _zero(keys, key),
+    _zero(keys, value),
+  )
   logits = jnp.einsum(
     "bqkd,bskd->bkqs", query, key, preferred_element_type=jnp.float32
   )
   logits *= scale
   if bias is not None:
-    logits += bias[:, None, None, :]
+    logits += _zero(keys, bias)[:, None, None, :]
   allowed = _allowed(mask, query.shape[2])
   if allowed is None:
     weights = jax.nn.softmax(logits, axis=-1)
@@ -29,6 +34,8 @@ def reference(query, key, value, *, mask, bias, scale) -> Attended:
     weights = jnp.where(allowed, weights, 0)
     logsumexp = jax.nn.logsumexp(logits, axis=-1, where=allowed)
   out = jnp.einsum("bkqs,bskd->bqkd", weights.astype(value.dtype), value)
+  # What becomes of the output of a padding query has no gradient.
+  out = _zero(queries, out)
   return Attended(out=out, logsumexp=logsumexp.swapaxes(1, 2))
 
 
@@ -40,14 +47,18 @@ def _allowed(mask: AttentionMask | BlockMask, heads: int) -> jax.Array | None:
   return jnp.repeat(allowed, heads // allowed.shape[1], axis=1)
 
 
-def _zero_padding(mask, query, key, value):
-  """Zeros in padding: a NaN there would reach real tokens through 0 * NaN."""
-
-  def clean(real, x):
-    return x if real is None else jnp.where(real[:, :, None, None], x, 0)
-
+def _real(mask: AttentionMask | BlockMask) -> tuple:
+  """[B or 1, Nq] and [B or 1, Nk] bool, what is not padding; None for all."""
   if isinstance(mask, AttentionMask):
-    return query, clean(mask.keys, key), clean(mask.keys, value)
-  real = mask.key.valid()[:, : mask.key_length]
-  query = clean(mask.query.valid()[:, : mask.query_length], query)
-  return query, clean(real, key), clean(real, value)
+    return None, mask.keys
+  return (
+    mask.query.valid()[:, : mask.query_length],
+    mask.key.valid()[:, : mask.key_length],
+  )
+
+
+def _zero(real, x):
+  """Zeros in padding: a NaN there would reach real tokens through 0 * NaN."""
+  if real is None:
+    return x
+  return jnp.where(real.reshape(*real.shape, *(1,) * (x.ndim - 2)), x, 0)

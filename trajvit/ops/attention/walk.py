@@ -125,7 +125,9 @@ class Walk:
   def _walk(self, head, block, own, other, start, step):
     """The fold of the blocks `block` [R] of `head` [R], counted over B * K."""
     lists = self._lists(head, block)
-    mine = self._take(own, head, block)
+    # Nothing meets a block without a list, and what it holds may be NaN.
+    some = jnp.repeat(lists.count[:, None] > 0, self.own_block, axis=1)
+    mine = _clear(self._take(own, head, block), some)
     column = self._take(_places(self.own, self.own_block), head, block)
     column = jax.tree.map(lambda x: x[..., None], column)
     places = _places(self.other, self.other_block)
@@ -145,7 +147,7 @@ class Walk:
       listed = slot < lists.count[:, None]
       row = jax.tree.map(lambda x: x[:, None, :], meet(places, index))
       allowed = full[:, None] | (listed[:, None] & self.allowed(column, row))
-      met = _clear(meet(other, index), listed)
+      met = _clear(meet(other, index), listed)  # else it may be NaN too
       return step(carry, mine, met, Tiles(index, allowed))
 
     carry = _start(start, len(head), (own, other, lists))
@@ -222,12 +224,11 @@ def _turn(index, turn):
   return jax.lax.dynamic_slice_in_dim(index, turn * TILES, TILES, axis=1)
 
 
-def _clear(tree, listed):
-  """Zeros where a step is only filled up: what lies there may be NaN."""
+def _clear(tree, keep):
+  """Arrays [R, tokens, ...], with zeros where `keep` [R, tokens] is False."""
 
   def clear(x):
-    keep = listed.reshape(*listed.shape, *(1,) * (x.ndim - listed.ndim))
-    return jnp.where(keep, x, 0)
+    return jnp.where(keep.reshape(*keep.shape, *(1,) * (x.ndim - 2)), x, 0)
 
   return jax.tree.map(clear, tree)
 
