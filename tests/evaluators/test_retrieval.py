@@ -225,3 +225,15 @@ def test_is_built_from_the_table():
   loader, _ = paired(4)
   built = EVALUATORS.build(dict(name="retrieval", groups=8), loader=loader)
   assert (built.loader, built.groups) == (loader, 8)
+
+
+def test_tokens_that_packing_lost_are_summed():
+  loader, variables = data(0)
+  assert Retrieval(loader).run(predict, variables)["n_overflow_tokens"] == 0
+
+  def packed(variables, batch):
+    lost = {"packing/overflow_tokens": 3}
+    return predict(variables, batch) | {"metrics": lost}
+
+  found = Retrieval(loader).run(packed, variables)
+  assert found["n_overflow_tokens"] == 3 * len(list(loader.evaluate()))

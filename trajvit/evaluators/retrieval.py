@@ -63,13 +63,15 @@ class Retrieval:
       n_uncaptioned: clips that no caption belongs to. Captions can still find
         them by mistake.
       n_choices: clips in complete groups, with `groups`.
+      n_overflow_tokens: tokens that the rows of a packed encoder had no slot
+        for; where it is not 0, the clips of a batch matter to each other.
 
     Raises:
       ValueError: no clip or no caption, outputs of another shape, or `groups`
         without a complete group.
       FloatingPointError: an embedding is not finite.
     """
-    clips, captions, missing = self._embed(predict, variables)
+    clips, captions, missing, overflow = self._embed(predict, variables)
     asked = clips.select(np.isin(clips.ids, captions.ids))
     return {
       **_summary("t2v", _ranks(captions, clips)),
@@ -80,14 +82,15 @@ class Retrieval:
       "n_captions": float(len(captions.ids)),
       "n_captions_cut": float(self.loader.captions_cut),
       "n_uncaptioned": float(len(clips.ids) - len(asked.ids)),
+      "n_overflow_tokens": float(overflow),
     }
 
   def _embed(self, predict, variables):
-    """All clips, all captions, and how many clips were missing."""
-    clips, captions, missing, seen = [], [], 0, 0
+    """All clips, all captions, clips missing and tokens lost."""
+    clips, captions, missing, seen, overflow = [], [], 0, 0, 0
     with contextlib.closing(self.loader.evaluate()) as batches:
       for batch, info in batches:
-        video, text = _embeddings(predict, variables, batch)
+        video, text, lost = _embeddings(predict, variables, batch)
         places = seen + np.arange(len(video))
         row = _Embedded(video, batch.clip_id, places, np.array(info.names))
         if batch.valid is None:
@@ -102,7 +105,9 @@ class Retrieval:
         )
         missing += len(info.skipped)
         seen += len(video)
-    return _join(clips, "clip"), _join(captions, "caption"), missing
+        overflow += lost
+    clips, captions = _join(clips, "clip"), _join(captions, "caption")
+    return clips, captions, missing, overflow
 
   def _choice(self, clips, captions):
     """Retrieval inside groups of clips that follow each other."""
@@ -162,21 +167,24 @@ def _join(parts, kind):
 @functools.partial(jax.jit, static_argnums=0)
 def _predict_embeddings(predict, variables, batch):
   outputs = predict(variables, batch)
-  return outputs["video_embedding"], outputs["text_embedding"]
+  lost = outputs.get("metrics", {}).get("packing/overflow_tokens", 0)
+  return outputs["video_embedding"], outputs["text_embedding"], lost
 
 
 def _embeddings(predict, variables, batch):
-  """Embeddings of clips [B, E] and captions [B, C, E] in NumPy."""
+  """Embeddings of clips [B, E] and captions [B, C, E] in NumPy, tokens lost."""
   if batch.text is None or batch.clip_id is None:
     raise ValueError("retrieval needs batches with text and clip_id, got none")
-  video, text = map(np.asarray, _predict_embeddings(predict, variables, batch))
+  video, text, lost = jax.device_get(
+    _predict_embeddings(predict, variables, batch)
+  )
   expected = (*batch.text.mask.shape[:2], video.shape[-1])
   if batch.text.mask.ndim != 3 or text.shape != expected:
     raise ValueError(
       f"captions [B, C, L] must have embeddings {expected}, got captions "
       f"{batch.text.mask.shape} with embeddings {text.shape}"
     )
-  return video, text
+  return video, text, int(lost)
 
 
 def _ranks(queries, items, **groups):
