@@ -18,6 +18,9 @@ from trajvit.ops.attention.density import density_table, format_table
 
 DENSITIES = (0.05, 0.1, 0.25, 0.5, 1.0)
 LENGTHS = (4096, 8192)
+# Size of the matrices and MiB of the copy that the ceilings are measured with.
+CPU_CEILINGS = (1536, 128)
+ACCELERATOR_CEILINGS = (8192, 2048)
 
 
 def add_arguments(parser):
@@ -144,7 +147,7 @@ def _sweeps(args):
   # All names are read before anything is timed.
   cases = {length: _cases(args, length) for length in args.lengths}
   dtype = args.dtype or _on_platform("float32", "bfloat16")
-  size, megabytes = _on_platform((1536, 128), (8192, 2048))
+  size, megabytes = _on_platform(CPU_CEILINGS, ACCELERATOR_CEILINGS)
   ceilings = measure_ceilings(
     dtype, size=size, megabytes=megabytes, rounds=args.rounds
   )

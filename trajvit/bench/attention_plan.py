@@ -112,7 +112,8 @@ def _scaled(key, unit):
 
 _COLUMNS = {
   "generation": lambda row: row["generation"],
-  "kernel": lambda row: row["step"],
+  # Its name says whether tiles are resident in VMEM or stream from HBM.
+  "kernel": lambda row: ", ".join(row["kernels"] or [row["step"]]),
   "length": lambda row: str(row["length"]),
   "heads x dim": lambda row: f"{row['heads']} x {row['head_dim']}",
   "tile": lambda row: f"{row['block_query']} x {row['block_key']}",

@@ -154,7 +154,8 @@ def break_even_lines(rows: Sequence[dict]) -> list[str]:
   lines = []
   for line in break_evens(rows):
     parts = [
-      f"{'forward + backward' if step == 'both' else step} {line[step]:.2f}"
+      f"{'forward + backward' if step == 'both' else step} "
+      + ("> 1" if line[step] > 1 else f"{line[step]:.2f}")
       for step in STEPS
       if line.get(step) is not None
     ]
@@ -217,10 +218,7 @@ def numeric_section(rows: Sequence[dict]) -> Section:
   for at, group in groups.items():
     right = sum(row["verdict"] == "ok" for row in group)
     ran = sum(row["verdict"] != "cannot" for row in group)
-    errors = [
-      max((row[name] for row in group if name in row), default=None)
-      for name in arrays
-    ]
+    errors = [_largest(group, name) for name in arrays]
     cells = ["-" if error is None else f"{error:.1e}" for error in errors]
     table.append([*at, f"{right} of {ran}", *cells])
     reasons = {
@@ -240,3 +238,9 @@ def numeric_section(rows: Sequence[dict]) -> Section:
     f"{page}\n\n{listed}" if listed else page,
     any(row["verdict"] in ("WRONG", "FAILED") for row in rows),
   )
+
+
+def _largest(rows, name) -> float | None:
+  """The largest error of an array among those that ran."""
+  errors = [row.get("errors", {}).get(name) for row in rows]
+  return max((error for error in errors if error is not None), default=None)

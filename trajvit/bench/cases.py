@@ -33,7 +33,12 @@ ARGUMENTS = {
   "grid": lambda grid, block: dict(y=4, x=4),
   "power": lambda grid, block: dict(block=block),
   "radial": lambda grid, block: dict(radius=max(grid[1:]) // 2),
-  "radial_raster": lambda grid, block: dict(height=grid[1], width=grid[2]),
+  "radial_raster": lambda grid, block: dict(
+    height=grid[1],
+    width=grid[2],
+    # The largest power of two that a frame and a block have room for.
+    block=1 << min(grid[1] * grid[2], block).bit_length() - 1,
+  ),
   "vertical_slash": lambda grid, block: dict(
     columns=(0,), diagonals=(0, grid[1] * grid[2])
   ),

@@ -1,10 +1,11 @@
 """`trajvit bench WHAT`: what a part costs here, against what it replaces."""
 
-from trajvit.bench import attention
+from trajvit.bench import attention, packing
 
 # name -> (module with `add_arguments(parser)` and `run(args)`, help).
 BENCHMARKS = {
   "attention": (attention, "block-sparse attention against dense"),
+  "packing": (packing, "packed rows against padded clips"),
 }
 
 

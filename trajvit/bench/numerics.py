@@ -21,7 +21,7 @@ from trajvit.ops.attention import (
   sequence,
 )
 from trajvit.ops.attention.block_mask import pattern_classes
-from trajvit.ops.attention.pattern import EMPTY, Dense, both
+from trajvit.ops.attention.pattern import EMPTY, Dense
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,22 +59,27 @@ def masks(
   packed clips and padding.
   """
   blocks = dict(block_query=block_query, block_key=block_key)
-  tokens, rng = sequence(length), np.random.default_rng(seed)
-  whole = pattern_classes(Dense(), tokens, tokens, **blocks)
-  kept = rng.random(whole.shape) < 0.5
+  rng = np.random.default_rng(seed)
+  number = -(-length // block_query), -(-length // block_key)
+  kept = rng.random((1, 1, *number)) < 0.5
   kept[..., -1, :] = kept[..., :, -1] = False
-  random = jnp.where(jnp.asarray(kept), whole, EMPTY)
   segments = np.sort(rng.integers(0, 4, (BATCH, length)), axis=1)
   segments[:, length - length // 5 :] = -1
-  packed = sequence(length, segments=jnp.asarray(segments, jnp.int32))
-  return {
-    "dense": None,
-    "full lists": from_pattern(Dense(), tokens, **blocks),
-    "random tiles": from_classes(
-      both(random, whole), tokens, tokens, pattern=Dense(), **blocks
-    ),
-    "segments": from_pattern(Dense(), packed, **blocks),
-  }
+
+  @jax.jit
+  def build(kept, segments):
+    tokens, packed = sequence(length), sequence(length, segments=segments)
+    whole = pattern_classes(Dense(), tokens, tokens, **blocks)
+    random = jnp.where(kept, whole, EMPTY)
+    return {
+      "full lists": from_pattern(Dense(), tokens, **blocks),
+      "random tiles": from_classes(
+        random, tokens, tokens, pattern=Dense(), **blocks
+      ),
+      "segments": from_pattern(Dense(), packed, **blocks),
+    }
+
+  return {"dense": None, **build(kept, segments.astype(np.int32))}
 
 
 def check(
@@ -90,8 +95,9 @@ def check(
   """Returns a row for every implementation, mask, length, width and dtype.
 
   Each has `verdict`, "ok", "WRONG", "FAILED" or "cannot", the last for what an
-  implementation refuses with NotImplementedError, and where it ran the errors
-  of `out`, `logsumexp` and the gradients of `query`, `key`, `value`, `bias`.
+  implementation refuses with NotImplementedError. Where it ran, `errors` has
+  those of `out`, `logsumexp` and the gradients of `query`, `key`, `value` and
+  `bias`; else `reason` says why not.
   """
   rows = []
   for length in lengths:
@@ -146,7 +152,7 @@ def _check_case(
       rows.append(row | {"verdict": "FAILED", "reason": reason(error)})
       continue
     errors = compare(got, expected)
-    rows.append(row | {"verdict": verdict(errors, limit)} | errors)
+    rows.append(row | dict(verdict=verdict(errors, limit), errors=errors))
   return rows
 
 
