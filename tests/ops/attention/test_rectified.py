@@ -1,5 +1,7 @@
 """The pooled correction against a loop, and where it is exact."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,7 @@ from trajvit.ops.attention import (
   attention,
   from_pattern,
   sequence,
+  use_implementation,
 )
 from trajvit.ops.attention.pattern import EMPTY, Dense
 from trajvit.ops.attention.rectified import rectified_attention
@@ -21,6 +24,13 @@ from trajvit.ops.attention.select import (
 
 BLOCK, LENGTH, HEADS, DIM = 4, 18, 2, 3
 MASK = np.arange(LENGTH) < np.array([[LENGTH], [11]])
+
+
+@pytest.fixture(autouse=True)
+def quickly_compiled():
+  """All implementations agree elsewhere."""
+  with use_implementation("reference"):
+    yield
 
 
 def make_base():
@@ -37,6 +47,7 @@ def draw(rng, scale=1.0):
   return (scale * rng.normal(size=shape)).astype(np.float32)
 
 
+@functools.partial(jax.jit, static_argnums=3)
 def run(query, key, value, k, bias=None):
   base = make_base()
   chosen = top_blocks(

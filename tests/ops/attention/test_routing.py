@@ -5,7 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from trajvit.ops.attention import AttentionMask, attention, sequence
+from trajvit.ops.attention import (
+  AttentionMask,
+  attention,
+  sequence,
+  use_implementation,
+)
 from trajvit.ops.attention.routing import (
   balanced_attention,
   moved_centroids,
@@ -13,6 +18,13 @@ from trajvit.ops.attention.routing import (
 )
 
 LENGTH, HEADS, DIM, BLOCK = 14, 2, 3, 4
+
+
+@pytest.fixture(autouse=True)
+def quickly_compiled():
+  """All implementations agree elsewhere."""
+  with use_implementation("reference"):
+    yield
 
 
 def unit(x):
@@ -92,15 +104,9 @@ def test_balanced_clusters_take_their_nearest_members(rng):
   mask = np.arange(LENGTH) < np.array([[LENGTH], [5]])
   coordinates = sequence(LENGTH, jnp.asarray(mask))
   bias = rng.normal(size=mask.shape).astype(np.float32)
-  got = balanced_attention(
-    query,
-    key,
-    value,
-    centroids,
-    coordinates,
-    members=6,
-    bias=bias,
-    block=BLOCK,
+  options = dict(members=6, bias=bias, block=BLOCK)
+  got = jax.jit(lambda *x: balanced_attention(*x, coordinates, **options))(
+    query, key, value, centroids
   )
 
   def members(x, b, h, c):
@@ -124,11 +130,17 @@ def test_balanced_clusters_take_their_nearest_members(rng):
 def test_one_cluster_is_full_attention(rng, members):
   (query, key, value), centroids = draw(rng, clusters=1)
   mask = jnp.arange(LENGTH) < np.array([[LENGTH], [5]])
-  arrays = query, key, value, centroids, sequence(LENGTH, mask)
-  if members is None:
-    got = routed_attention(*arrays, block=BLOCK)
-  else:
-    got = balanced_attention(*arrays, members=members, block=BLOCK)
+
+  @jax.jit
+  def run(*arrays):
+    coordinates = sequence(LENGTH, mask)
+    if members is None:
+      return routed_attention(*arrays, coordinates, block=BLOCK)
+    return balanced_attention(
+      *arrays, coordinates, members=members, block=BLOCK
+    )
+
+  got = run(query, key, value, centroids)
   expected = attention(query, key, value, mask=AttentionMask(keys=mask))
   np.testing.assert_allclose(got[mask], expected[mask], atol=1e-5)
   assert not np.any(got[~mask])
@@ -142,8 +154,9 @@ def test_centroids_follow_the_mean_of_their_members(rng):
   mask = np.arange(LENGTH) < np.array([[LENGTH], [5]])
   query[~mask] = key[~mask] = np.nan
   before = centroids.copy()
-  got = moved_centroids(
-    centroids, query, key, sequence(LENGTH, jnp.asarray(mask)), decay=0.9
+  coordinates = sequence(LENGTH, jnp.asarray(mask))
+  got = jax.jit(lambda *x: moved_centroids(*x, coordinates, decay=0.9))(
+    centroids, query, key
   )
   np.testing.assert_array_equal(centroids, before)
   for h in range(HEADS):
@@ -167,4 +180,4 @@ def test_no_gradient_reaches_the_centroids(rng):
     moved = moved_centroids(centroids, *arrays[:2], coordinates)
     return out.sum() + moved.sum()
 
-  assert not np.any(jax.grad(loss)(centroids))
+  assert not np.any(jax.jit(jax.grad(loss))(centroids))

@@ -120,7 +120,8 @@ def test_top_mass_equals_a_loop(rng, mass, most):
     share = np.exp(taken).sum() / np.exp(taken + left).sum()
     return mass < 1 and share >= mass
 
-  got = top_mass(scores, mass, base, most=most, forced=forced)
+  options = dict(most=most, forced=forced)
+  got = jax.jit(lambda s: top_mass(s, mass, base, **options))(scores)
   expected = slow_choice(scores, base, forced, enough)
   np.testing.assert_array_equal(got.classes, expected)
 
@@ -221,14 +222,13 @@ def test_vertical_slash_equals_a_loop(rng):
   query, key, _ = draw(rng)
   query[~mask] = key[~mask] = np.nan
   columns, diagonals = slow_estimate(query, key, mask, last=5)
-  got = estimate(query, key, base, last=5)
+  got = jax.jit(lambda *x: estimate(*x, base, last=5))(query, key)
   np.testing.assert_allclose(got[0], columns, atol=1e-5)
   np.testing.assert_allclose(got[1], diagonals, atol=1e-5)
 
   forced = forced_tiles(base, diagonal=False)
-  chosen = vertical_slash(
-    query, key, base, columns=1, diagonals=2, last=5, forced=forced
-  )
+  options = dict(columns=1, diagonals=2, last=5, forced=forced)
+  chosen = jax.jit(lambda *x: vertical_slash(*x, base, **options))(query, key)
   for b, h, a, c in np.ndindex(chosen.classes.shape):
     best = np.argsort(-diagonals[b, h], kind="stable")[:2]
     kept = (
