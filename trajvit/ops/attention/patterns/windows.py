@@ -69,15 +69,17 @@ class Window(Pattern):
     return {name: n for name, n in reaches.items() if n is not None}
 
   def _centers(self, query):
-    """Where windows are centred: the tokens, pushed in from the border."""
+    """Where windows are centred: the tokens, pushed in from the border.
+
+    On an axis shorter than the window that is a place from which it covers all.
+    """
     if self.clamped is None:
       return query
     sizes = dict(zip(AXES, self.clamped, strict=True))
     centers = {}
     for name, reach in self._reaches().items():
-      last = max(reach, sizes[name] - 1 - reach)
       center = jnp.maximum(getattr(query, name), reach)
-      centers[name] = jnp.minimum(center, last)
+      centers[name] = jnp.minimum(center, sizes[name] - 1 - reach)
     return dataclasses.replace(query, **centers)
 
 
