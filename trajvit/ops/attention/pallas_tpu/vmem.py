@@ -15,8 +15,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-_budget = contextvars.ContextVar("budget", default=48 << 20)
-# Compilers keep some for themselves, and kernels under this never need more.
+BUDGET = 48 << 20
+_budget = contextvars.ContextVar("budget", default=BUDGET)
+# The compiler adds its own to the blocks of a kernel, which counts in small ones.
 _SMALLEST_LIMIT = 16 << 20
 
 
