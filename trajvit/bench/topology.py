@@ -2,11 +2,8 @@
 
 libtpu holds the compiler, and compiles for a topology that it is told of. It
 takes the whole process down on some errors, so all of it happens in another
-process, which takes jobs as lines of JSON and answers each with one:
-
-  echo '{"case": "trajvit.bench.attention_tpu:forward",
-    "settings": {"length": 4096}, "topology": "v5e"}' | tr -d '\n' |
-    python -m trajvit.bench.topology
+process, `python -m trajvit.bench.topology`, which reads jobs as lines of JSON
+and answers each with one.
 """
 
 import dataclasses
