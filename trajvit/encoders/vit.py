@@ -1,19 +1,35 @@
 """The Vision Transformer over any tokens, in stages with reducers between."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from trajvit.layers.attention_methods.context import Context
+from trajvit.layers.attention_methods.summary import (
+  layer_means,
+  split_statistics,
+)
 from trajvit.layers.block import Block
 from trajvit.layers.norm import LayerNorm
 from trajvit.layers.sizes import transformer_size
 from trajvit.layers.stack import Stack
-from trajvit.ops.attention import AttentionMask
+from trajvit.ops.attention import (
+  AttentionMask,
+  BlockMask,
+  from_pattern,
+  sequence,
+)
+from trajvit.ops.attention.pattern import Dense
+from trajvit.ops.packing import pack, place, plan, unpack
 from trajvit.ops.tokens import prepend, zero_masked
-from trajvit.types import Tokens
+from trajvit.types import Layout, PackedGroup, Tokens
+
+# From this length on, the tiles of a packed row that hold pairs of one clip
+# only are worth listing.
+SPARSE_FROM = 1024
 
 
 class ViT(nnx.Module):
@@ -36,6 +52,15 @@ class ViT(nnx.Module):
     passes: how often the whole encoder is applied, with the same weights. The
       released TrajViT code does it twice, for imported weights; 1 is meant.
     epsilon: of the layer norms.
+    packing: `{"clips", "rows", "length"}`: in the stages, clips share rows of a
+      fixed length, see `ops.packing`; a list has one, or None, for each stage.
+      None leaves each clip a row of its own, padded. It changes no result,
+      unless tokens overflow.
+    attention: how blocks attend, a spec of an entry in
+      `layers.attention_methods`; None is full attention.
+    proportional: add the log of a token's size to the logits of those who
+      attend to it (ToMe, arXiv:2210.09461), so that a merged token counts as
+      much as its patches.
     remat: recompute a block in the backward pass, see `layers.stack`.
     dtype: of the products; norms and softmax are float32.
     rngs: holds the key of the initial values.
@@ -54,6 +79,11 @@ class ViT(nnx.Module):
     registers: int = 1,
     final_norm: bool = True,
     passes: int = 1,
+    packing: Mapping[str, int] | Sequence[Mapping[str, int] | None] | None = (
+      None
+    ),
+    attention: dict | None = None,
+    proportional: bool = False,
     epsilon: float = 1e-6,
     remat: bool = False,
     dtype=jnp.float32,
@@ -73,6 +103,9 @@ class ViT(nnx.Module):
     if passes > 1 and any(r is not None for r in reducers[1:]):
       raise ValueError("a reducer between stages cannot run in two passes")
     self.width, self.num_heads, self.passes = size.width, size.num_heads, passes
+    self.shared_attention = (attention or {}).get("shared", False)
+    self.proportional = proportional
+    self.packing = _each_stage(packing, len(stages))
 
     def block(rngs):
       return Block(
@@ -80,6 +113,7 @@ class ViT(nnx.Module):
         size.num_heads,
         size.mlp_dim,
         epsilon=epsilon,
+        attention=attention,
         dtype=dtype,
         rngs=rngs,
       )
@@ -96,39 +130,81 @@ class ViT(nnx.Module):
       else None
     )
 
-  def __call__(self, tokens: Tokens, *, key=None) -> tuple[Tokens, dict]:
+  def __call__(
+    self, tokens: Tokens, *, layout: Layout | None = None, key=None
+  ) -> tuple[Tokens, dict]:
     """Returns the encoded tokens, registers first.
 
     Args:
       tokens: [B, N, D].
+      layout: how to pack the tokens up to the first reducer, counted with the
+        registers; None plans by `packing`. It takes the place of `packing`
+        there.
       key: for the reducers that draw; None at inference.
 
     Returns:
       registers + N tokens (fewer after reducers), masked slots zeros. Aux:
-      `tokens`, those that enter the first stage, without the registers, and
-      `reducers`, a list of the reducers' aux.
+      `tokens`, those that enter the first stage, without the registers;
+      `reducers`, a list of the reducers' aux; `attention`, a list of what the
+      attention of each stage tells, arrays with a leading axis of layers;
+      `batch_stats` in training, if attention has running statistics; and, where
+      there are any, `metrics`: `attention/<name>`, the means over layers of the
+      scalars among those, and if tokens were packed `packing/fill_%`, the share
+      of slots that hold a token, and `packing/overflow_tokens`, how many of the
+      batch found none and are masked from there on.
 
     Raises:
-      ValueError: tokens are not of this width.
+      ValueError: tokens are not of this width; a layout and a reducer in front
+        of the first stage; in training, groups that the batch cannot be cut
+        into.
     """
     if tokens.features.shape[-1] != self.width:
       raise ValueError(
         f"tokens must be {self.width} wide, got {tokens.features.shape[-1]}"
       )
+    self._check_packing(tokens, layout, training=key is not None)
     tokens = zero_masked(tokens)
     tokens, first = self._reduce(0, tokens, key)
     aux = {"tokens": tokens, "reducers": [first]}
     if self.registers.shape[0]:
       tokens = prepend(self.registers[...], tokens)
+    placements, attended = [], [{}] * len(self.stages)
     for _ in range(self.passes):
-      tokens = self._run(0, tokens)
-      for i in range(1, len(self.stages)):
-        tokens, reduced = self._reduce(i, tokens, key)
-        aux["reducers"].append(reduced)
-        tokens = self._run(i, tokens)
+      for i, reducer in enumerate(self.reducers):
+        if i:
+          tokens, reduced = self._reduce(i, tokens, key)
+          aux["reducers"].append(reduced)
+        if reducer is not None:
+          layout = None  # it was for other counts
+        tokens, attended[i] = self._run(
+          i, tokens, layout, placements, train=key is not None
+        )
+    aux["attention"], stats = split_statistics(attended)
+    if stats:
+      aux["batch_stats"] = {"stages": stats}
+    metrics = layer_means(aux["attention"])
+    if placements:
+      metrics |= _packing_metrics(placements)
+    if metrics:
+      aux["metrics"] = metrics
     if self.norm is not None:
       tokens = dataclasses.replace(tokens, features=self.norm(tokens.features))
     return zero_masked(tokens), aux
+
+  def _check_packing(self, tokens, layout, training):
+    if layout is not None and self.reducers[0] is not None:
+      raise ValueError(
+        "a layout counts the tokens of the tokenizer, and a reducer is in "
+        "front of the first stage: set packing of the encoder instead"
+      )
+    batch = tokens.mask.shape[0]
+    groups = [sizes.clips for sizes in self.packing if sizes is not None]
+    # A last group that is not full costs as much as a full one.
+    if training and any(batch % clips for clips in groups):
+      raise ValueError(
+        f"packing.clips must divide the {batch} clips of a training batch, "
+        f"got {groups}"
+      )
 
   def _reduce(self, stage, tokens, key):
     reducer = self.reducers[stage]
@@ -137,7 +213,68 @@ class ViT(nnx.Module):
     key = None if key is None else jax.random.fold_in(key, stage)
     return reducer(tokens, key=key)
 
-  def _run(self, stage, tokens):
-    mask = AttentionMask(tokens.mask, tokens.segments, tokens.segments)
-    features = self.stages[stage](tokens.features, mask)
-    return dataclasses.replace(tokens, features=features)
+  def _run(self, stage, tokens, layout, placements, train):
+    """Runs a stage, packed if that is wanted, and notes how it was packed."""
+    sizes = self.packing[stage]
+    # An export does not know its batch size: it stays padded, so that a clip
+    # alone does not pay for a group. The results are the same.
+    if isinstance(tokens.mask.shape[0], int):
+      if layout is None and sizes is not None:
+        layout = plan(tokens.mask.sum(-1), sizes)
+      if layout is not None:
+        placements.append(place(tokens.mask, layout))
+        packed = pack(tokens, placements[-1])
+        packed, aux = self._attend(stage, packed, train)
+        return unpack(packed, placements[-1]), aux
+    return self._attend(stage, tokens, train)
+
+  def _attend(self, stage, tokens, train):
+    context = Context(
+      mask=_attention_mask(tokens),
+      bias=_log_size(tokens) if self.proportional else None,
+      packed=tokens.segments is not None,
+      train=train,
+    )
+    blocks = self.stages[stage]
+    if self.shared_attention:
+      selected = blocks.first().select(tokens.features, context)
+      context = dataclasses.replace(context, selected=selected)
+    features, aux = blocks(tokens.features, context)
+    return dataclasses.replace(tokens, features=features), aux
+
+
+def _log_size(tokens: Tokens) -> jax.Array:
+  """Zero for registers, which stand for no patch."""
+  return jnp.log(jnp.maximum(tokens.size, 1))
+
+
+def _attention_mask(tokens: Tokens) -> AttentionMask | BlockMask:
+  """Keeps padding, and the clips of a packed row, apart."""
+  length, segments = tokens.mask.shape[1], tokens.segments
+  if segments is not None and length >= SPARSE_FROM:
+    return from_pattern(Dense(), sequence(length, tokens.mask, segments))
+  return AttentionMask(tokens.mask, segments, segments)
+
+
+def _each_stage(packing, stages: int) -> tuple[PackedGroup | None, ...]:
+  """The sizes of the groups of each stage, checked."""
+  if packing is None or isinstance(packing, Mapping):
+    packing = [packing] * stages
+  if len(packing) != stages:
+    raise ValueError(
+      f"packing needs one entry (or None) for each of the {stages} stages, "
+      f"got {len(packing)}"
+    )
+  for sizes in packing:
+    if sizes is not None and set(sizes) != {"clips", "rows", "length"}:
+      raise ValueError(f"packing needs clips, rows and length, got {sizes}")
+  return tuple(sizes and PackedGroup(**sizes) for sizes in packing)
+
+
+def _packing_metrics(placements) -> dict:
+  slots = sum(p.source.size for p in placements)
+  filled = sum((p.source >= 0).sum() for p in placements)
+  return {
+    "packing/fill_%": 100 * filled / slots,
+    "packing/overflow_tokens": sum(p.overflow for p in placements),
+  }

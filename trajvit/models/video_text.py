@@ -25,7 +25,7 @@ class VideoText(nnx.Module):
 
   Args:
     tokenizer: Clip -> Tokens.
-    encoder: Tokens -> Tokens.
+    encoder: Tokens -> Tokens, packed as the batch's layout says, if it has one.
     text: Text -> features [B, D].
     embed_dim: E.
     pool: "cls", the encoder's first register, or "mean" of the other tokens.
@@ -84,16 +84,18 @@ class VideoText(nnx.Module):
       tokens: the Tokens that enter the first encoder stage, registers aside.
       aux: {"tokenizer": ..., "encoder": ...}.
       batch_stats: new running statistics, {} where there are none.
+      metrics: {name: scalar} for the log, from the encoder; {} at times.
     """
-    embedding, tokens, aux = self._encode_video(batch.clip, key)
-    stats = aux["tokenizer"].pop("batch_stats", {})
+    embedding, tokens, aux = self._encode_video(batch.clip, batch.layout, key)
+    stats = {name: part.pop("batch_stats", {}) for name, part in aux.items()}
     outputs = {
       "video_embedding": embedding,
       "temperature": jnp.exp(self._log_temperature()),
       "bias": self.logit_bias[...],
       "tokens": tokens,
       "aux": aux,
-      "batch_stats": {"tokenizer": stats} if stats else {},
+      "batch_stats": {name: new for name, new in stats.items() if new},
+      "metrics": aux["encoder"].pop("metrics", {}),
     }
     if batch.text is not None:
       outputs["text_embedding"] = self.encode_text(batch.text)
@@ -101,7 +103,7 @@ class VideoText(nnx.Module):
 
   def encode_video(self, clip: Clip) -> jax.Array:
     """Returns [B, E] float32 of norm 1; `clip.frames` are uint8."""
-    return self._encode_video(clip, None)[0]
+    return self._encode_video(clip, None, None)[0]
 
   def encode_text(self, text: Text) -> jax.Array:
     """Returns float32 of norm 1: [B, E], or [B, C, E] for ids [B, C, L]."""
@@ -114,10 +116,10 @@ class VideoText(nnx.Module):
     """Returns the tokenizer's tokens; `clip.frames` are uint8."""
     return self.tokenizer(self._normalize(clip))[0]
 
-  def _encode_video(self, clip, key):
+  def _encode_video(self, clip, layout, key):
     keys = (None, None) if key is None else jax.random.split(key)
     tokens, read = self.tokenizer(self._normalize(clip), key=keys[0])
-    encoded, seen = self.encoder(tokens, key=keys[1])
+    encoded, seen = self.encoder(tokens, layout=layout, key=keys[1])
     entered = seen.pop("tokens")
     if self.pool == "cls":
       pooled = encoded.features[:, 0]
