@@ -48,6 +48,21 @@ def with_gradients(query, key, value, bias, mask, cotangents, **options):
   return found, pull(cotangents)
 
 
+def expected_of(query, key, value, bias, mask, cotangents):
+  """The same by the definition."""
+  batch, tokens, heads, _ = query.shape
+  if isinstance(mask, AttentionMask):
+    shape = batch, heads, tokens, tokens
+    allowed = np.broadcast_to(mask.allowed(), shape)
+  else:
+    allowed = definition.dense(mask, batch, heads)
+  found = definition.attention(query, key, value, allowed, bias)
+  grads = definition.gradients(
+    query, key, value, allowed, *cotangents, bias=bias
+  )
+  return found, grads
+
+
 def compiled_on(mesh, query, key, value, bias, mask, cotangents):
   """The program of `with_gradients`, its inputs lying as a trainer's would."""
   specs = *[TOKENS] * 3, P(("data", "fsdp")), P(), TOKENS
@@ -77,7 +92,6 @@ def assert_close(got, expected):
 
 LISTS = {  # Bm, Hm, batch of the coordinates
   "shared": (1, 1, 1),
-  "per clip": (4, 1, 4),
   "per clip and head": (4, 4, 4),
   "per group of heads": (1, 2, 4),
 }
@@ -87,15 +101,13 @@ LISTS = {  # Bm, Hm, batch of the coordinates
 @pytest.mark.parametrize(
   ("lists", "axes"),
   [
-    ("shared", (4, 1, 1, 2)),
-    ("per clip", (2, 2, 2)),
+    ("shared", (4, 1, 2)),
     ("per clip and head", (2, 2, 2)),
     ("per group of heads", (1, 2, 4)),
   ],
 )
 def test_a_mesh_equals_one_device(rng, axes, lists):
-  names = "data", "fsdp", "tensor", "context"
-  mesh = make_mesh(axes, names[: len(axes)])
+  mesh = make_mesh(axes, ("data", "fsdp", "tensor"))
   batch, heads, rows = LISTS[lists]
   *arrays, cotangents = inputs(rng)
   mask = definition.draw_mask(
@@ -107,7 +119,7 @@ def test_a_mesh_equals_one_device(rng, axes, lists):
     coordinates_batch=rows,
     segments=2,
   )
-  expected = with_gradients(*arrays, mask, cotangents)
+  expected = expected_of(*arrays, mask, cotangents)
   program, got = compiled_on(mesh, *arrays, mask, cotangents)
   assert_close(got, expected)
   assert np.isneginf(expected[0][1]).any()  # some query may read nothing
@@ -123,7 +135,7 @@ def test_clips_and_heads_are_attended_to_where_they_are(rng, kind):
   else:
     segments = jnp.asarray(np.sort(rng.integers(0, 3, (4, 40)), axis=1))
     mask = AttentionMask(segments >= 0, segments, segments)
-  expected = with_gradients(*arrays, mask, cotangents)
+  expected = expected_of(*arrays, mask, cotangents)
   program, got = compiled_on(mesh, *arrays, mask, cotangents)
   assert_close(got, expected)
   sent = sent_between_devices(program.as_text())
@@ -145,7 +157,7 @@ def test_an_odd_batch_is_computed_everywhere(rng):
   mesh = make_mesh((4, 1, 2), ("data", "fsdp", "tensor"))
   *arrays, cotangents = inputs(rng, batch=3)
   mask = definition.draw_mask(rng, queries=40, keys=40, batch=3)
-  expected = with_gradients(*arrays, mask, cotangents)
+  expected = expected_of(*arrays, mask, cotangents)
   _, got = compiled_on(mesh, *arrays, mask, cotangents)
   assert_close(got, expected)
 
@@ -169,7 +181,8 @@ def test_inside_shard_map_the_call_is_left_alone(rng):
       jax.shard_map(run, in_specs=P("data"), out_specs=P("data"))
     )
     got = mapped(query, key, value, bias)
-  expected = attend(query, key, value, mask=mask, bias=bias).out
+  allowed = definition.dense(mask, 8, 4)
+  expected, _ = definition.attention(query, key, value, allowed, bias)
   np.testing.assert_allclose(got, expected, atol=2e-5)
   assert set(shapes) == {(1, 40, 4, 8)}
 
@@ -183,12 +196,13 @@ def test_statistics_come_back_whole(rng):
   def run(*arrays):
     return attend(*arrays, mask=mask, tile_max=True, skip_below=1e-3)
 
-  expected = run(query, key, value)
   with jax.set_mesh(mesh):
     got = jax.jit(run)(query, key, value)
-  assert got.tile_max.shape == got.kept.shape == (4, 4, 5, 5)
-  np.testing.assert_allclose(got.tile_max, expected.tile_max, atol=2e-5)
-  np.testing.assert_array_equal(got.kept, expected.kept)
+  kept = definition.kept_tiles(query, key, mask, 1e-3)
+  np.testing.assert_array_equal(got.kept, kept)
+  allowed = definition.dense(mask, 4, 4) & definition.spread(kept, mask)
+  expected = definition.tile_max(query, key, allowed, (8, 8))
+  np.testing.assert_allclose(got.tile_max, expected, atol=2e-5)
 
 
 def test_lists_of_a_group_of_heads_are_repeated_until_none_is_cut(rng):
