@@ -17,7 +17,7 @@ import numpy as np
 
 BUDGET = 48 << 20
 _budget = contextvars.ContextVar("budget", default=BUDGET)
-# The compiler adds its own to the blocks of a kernel, which counts in small ones.
+# The compiler adds its own to the blocks of a kernel; small ones feel it.
 _SMALLEST_LIMIT = 16 << 20
 
 
