@@ -162,6 +162,8 @@ def compare(got: dict, expected: dict) -> dict[str, float]:
   without any partner."""
   errors = {}
   for name, value in expected.items():
+    if got[name] is None:  # a dense implementation may keep logsumexp to itself
+      continue
     array = np.asarray(got[name], np.float64)
     if name == "logsumexp":
       empty = np.isneginf(value)
@@ -245,11 +247,10 @@ def _run(implementation, mask) -> Callable:
       )
       return found.out, found.logsumexp
 
-    (out, logsumexp), pull = jax.vjp(call, query, key, value, bias)
-    gradients = pull((out_grad, jnp.zeros_like(logsumexp)))
+    out, pull, logsumexp = jax.vjp(call, query, key, value, bias, has_aux=True)
     names = ("query", "key", "value", "bias")
-    found = dict(zip(names, gradients, strict=True))
-    return {"out": out, "logsumexp": logsumexp} | found
+    gradients = dict(zip(names, pull(out_grad), strict=True))
+    return {"out": out, "logsumexp": logsumexp} | gradients
 
   return run
 
