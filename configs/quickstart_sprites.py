@@ -3,7 +3,8 @@ r"""The quickstart's runs: one method each, all else equal, on moving sprites.
   python train.py --config=configs/quickstart_sprites.py:method=trajectory \
     --workdir=runs/trajectory
 
-Chosen on the validation split, never on the test galleries.
+Chosen on the validation split, never on the test galleries. `packed=True` lets
+clips share rows of the encoder; it changes no result, see docs/packing.md.
 """
 
 from configs import common
@@ -24,12 +25,28 @@ METHODS = {
 MEAN_TRACKS = 7
 # Slots for tracks: all exact ones fit, and nearly all of the extracted ones.
 MAX_TRACKS = {"exact": 10, "extracted": 32}
+# How the loader packs the clips of a method, class token included: as many
+# slots as their tokens need. All clips of ViT3D need the same.
+PACKING = {
+  "trajectory": dict(tokens="tracks", clips=64, rows=6, length=88),
+  "trajectory_extracted": dict(tokens="tracks", clips=64, rows=30, length=40),
+  "vit3d_128": dict(tokens=128, clips=2, rows=1, length=2 * 129),
+  "vit3d_256": dict(tokens=256, clips=2, rows=1, length=2 * 257),
+}
+# After a reducer only the encoder knows what is left: it plans itself.
+REDUCED_PACKING = dict(clips=8, rows=1, length=8 * (MEAN_TRACKS + 1))
 
 
 def get_config(arg=""):
   """Returns the config; `arg` may set the keys below."""
   arg = common.parse_arg(
-    arg, method="trajectory", steps=300, clips=4096, seed=0, cache=""
+    arg,
+    method="trajectory",
+    steps=300,
+    clips=4096,
+    seed=0,
+    cache="",
+    packed=False,
   )
   if arg.method not in METHODS:
     raise ValueError(
@@ -57,6 +74,10 @@ def get_config(arg=""):
     embed_dim=64,
     pool=pool,
   )
+  if arg.packed and reducer:
+    config.model.encoder.packing = REDUCED_PACKING
+  elif arg.packed:
+    config.data.packing = PACKING[arg.method]
   config.optimizer.learning_rate = 2e-3
   config.optimizer.warmup_steps = min(40, arg.steps // 3)
   config.checkpoint.every = 150

@@ -9,6 +9,7 @@ once, beforehand, with `trajvit data tracks MANIFEST`.
     --config.data.train.manifest=videos.json --workdir=runs/trajvit
 
 A smaller one: --config=configs/trajvit_clip.py:variant=S,frames=8
+`packed=True` lets clips share rows of the encoder, see docs/packing.md.
 """
 
 from ml_collections.config_dict import placeholder
@@ -19,7 +20,13 @@ from configs import common
 def get_config(arg=""):
   """Returns the config; `arg` may set the keys below."""
   arg = common.parse_arg(
-    arg, variant="L", steps=100_000, batch_size=64, frames=16, size=224
+    arg,
+    variant="L",
+    steps=100_000,
+    batch_size=64,
+    frames=16,
+    size=224,
+    packed=False,
   )
   config = common.base()
   config.total_steps = arg.steps
@@ -37,6 +44,14 @@ def get_config(arg=""):
     train=dict(name="video_files", manifest="", root="", tracks="auto"),
     loader=common.loader(),
   )
+  if arg.packed:
+    # A row holds the longest clip, and there are 51 slots for each on average.
+    config.data.packing = dict(
+      tokens="tracks",
+      clips=arg.batch_size,
+      rows=-(-3 * arg.batch_size // 8),
+      length=136,
+    )
   config.model = dict(
     name="video_text",
     tokenizer=dict(name="trajectory", stem="resnet18", appearance_depth=4),

@@ -35,6 +35,9 @@ def cases():
     for method in methods:
       arg = f"method={method}" if method else ""
       yield pytest.param(name, arg, id=f"{name}:{arg}" if arg else name)
+  yield pytest.param("trajvit_clip", "packed=True", marks=pytest.mark.slow)
+  for method in ("trajectory", "vit3d_128", "random_k"):
+    yield "quickstart_sprites", f"method={method},packed=True"
 
 
 def shrink(config, folder):
@@ -63,6 +66,12 @@ def shrink(config, folder):
   for reducer in config["model"]["encoder"].get("reducers", ()):
     if reducer:
       reducer["k"] = 3
+  for packing in (
+    data.get("packing"),
+    config["model"]["encoder"].get("packing"),
+  ):
+    if packing:
+      packing["clips"] = data["batch_size"]
   return config
 
 
@@ -90,6 +99,8 @@ def test_a_shipped_config_takes_a_step(tmp_path, name, arg):
   state, metrics = jax.jit(step)(state, batch, jax.random.key(0))
   assert state.step == 1 and not state.halted
   assert np.isfinite(metrics["train/loss"]) and metrics["train/grad_norm"] > 0
+  assert metrics.get("packing/overflow_tokens", 0) == 0
+  assert ("packing/fill_%" in metrics) == ("packed" in arg)
 
 
 def test_the_baselines_keep_as_many_tokens_as_there_are_tracks():
