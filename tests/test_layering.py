@@ -30,7 +30,7 @@ MAY_IMPORT = {
   "objectives": {"ops"},
   "evaluators": {"ops", "data"},
   "training": {"models", "objectives"},
-  "export": {"models", "training", "data"},
+  "export": {"ops", "models", "training", "data"},
   "report": {"data", "export"},
 }
 # What stands at the end of the line sees all of it.

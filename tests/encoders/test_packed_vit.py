@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 
 from trajvit.data.packing import plan as plan_on_host
-from trajvit.encoders import vit
+from trajvit.encoders import masking
 from trajvit.encoders.vit import ViT
 from trajvit.ops.attention import AttentionMask, BlockMask
 from trajvit.reducers import UniformK
@@ -63,7 +63,7 @@ def assert_close(found, expected, tolerance=1e-5):
 @pytest.mark.parametrize(("batch", "sparse"), [(8, False), (5, True)])
 def test_packed_is_padded(rng, nnx_mode, monkeypatch, batch, sparse):
   if sparse:
-    monkeypatch.setattr(vit, "SPARSE_FROM", 1)
+    monkeypatch.setattr(masking, "SPARSE_FROM", 1)
   tokens = make_tokens(rng, batch)
   weights = rng.normal(size=(batch, 10, 8)).astype(np.float32)
   expected = values_and_gradients(make(), tokens, weights)[:2]
@@ -123,13 +123,13 @@ def test_every_stage_can_have_its_own_rows(rng):
 
 def test_long_rows_get_one_list_of_tiles_a_stage(rng, monkeypatch):
   made = []
-  build = vit.from_pattern
+  build = masking.from_pattern
 
   def counted(*args, **options):
     made.append(build(*args, **options))
     return made[-1]
 
-  monkeypatch.setattr(vit, "from_pattern", counted)
+  monkeypatch.setattr(masking, "from_pattern", counted)
   tokens = make_tokens(rng, batch=6, count=300, most=300)
   packing = dict(clips=6, rows=1, length=1280)
   encoder = make(depth=2, packing=packing)
@@ -140,10 +140,11 @@ def test_long_rows_get_one_list_of_tiles_a_stage(rng, monkeypatch):
 
 
 def test_the_mask_suits_the_length_of_the_row(rng):
-  tokens = make_tokens(rng, count=vit.SPARSE_FROM)
-  assert isinstance(vit._attention_mask(tokens), AttentionMask)
+  tokens = make_tokens(rng, count=masking.SPARSE_FROM)
+  mask = masking.PaddingMask()
+  assert isinstance(mask(tokens, registers=0)[1], AttentionMask)
   packed = dataclasses.replace(tokens, segments=np.zeros((8, 1024), np.int32))
-  assert isinstance(vit._attention_mask(packed), BlockMask)
+  assert isinstance(mask(packed, registers=0)[1], BlockMask)
 
 
 def test_a_batch_of_unknown_size_stays_padded(rng):

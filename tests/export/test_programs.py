@@ -4,7 +4,8 @@ import jax
 import jax.export
 import numpy as np
 from flax import nnx
-from tiny_runs import tiny_run
+from tiny import CLIP_SHAPE
+from tiny_runs import MODEL, tiny_run
 
 from trajvit.export.programs import (
   Program,
@@ -13,6 +14,7 @@ from trajvit.export.programs import (
   model_programs,
   signature,
 )
+from trajvit.types import Batch, Clip
 
 
 class Scaled(nnx.Module):
@@ -79,6 +81,24 @@ def test_the_text_tower_exports_in_both_modes(nnx_mode):
   exported = export_program(program, model, weights, ["cpu"])
   assert exported.platforms == ("cpu",)
   assert exported.out_avals[0].shape[1:] == (8,)
+
+
+def test_an_attention_pattern_exports_without_kernels(rng):
+  window = dict(name="window", t=1, y=1, x=1, grid=(2, 4, 4), block=8)
+  run = tiny_run(
+    tokenizer=dict(name="tubelet", patch=(2, 8, 8)),
+    encoder=MODEL["encoder"] | dict(pattern=window),
+  )
+  clip = {"frames": 4, "size": 32, "tracks": None, "text": None}
+  program = model_programs(clip)["encode"]
+  weights = flat_weights(run.variables)
+  exported = export_program(program, nnx.eval_shape(run.build), weights)
+  text = exported.mlir_module()
+  assert "tpu_custom_call" not in text and "triton" not in text
+  frames = rng.integers(0, 256, (3, *CLIP_SHAPE, 3), np.uint8)
+  expected = run.apply(run.variables, Batch(Clip(frames)))["video_embedding"]
+  found = exported.call(weights, frames)["embedding"]
+  np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_what_a_model_cannot_do_is_no_program():

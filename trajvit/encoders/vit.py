@@ -1,12 +1,14 @@
 """The Vision Transformer over any tokens, in stages with reducers between."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from trajvit.encoders.masking import PaddingMask, pattern_mask
+from trajvit.encoders.packing import Packing, groups, metrics
 from trajvit.layers.attention_methods.context import Context
 from trajvit.layers.attention_methods.summary import (
   layer_means,
@@ -16,20 +18,9 @@ from trajvit.layers.block import Block
 from trajvit.layers.norm import LayerNorm
 from trajvit.layers.sizes import transformer_size
 from trajvit.layers.stack import Stack
-from trajvit.ops.attention import (
-  AttentionMask,
-  BlockMask,
-  from_pattern,
-  sequence,
-)
-from trajvit.ops.attention.pattern import Dense
 from trajvit.ops.packing import pack, place, plan, unpack
 from trajvit.ops.tokens import prepend, zero_masked
-from trajvit.types import Layout, PackedGroup, Tokens
-
-# From this length on, the tiles of a packed row that hold pairs of one clip
-# only are worth listing.
-SPARSE_FROM = 1024
+from trajvit.types import Layout, Tokens
 
 
 class ViT(nnx.Module):
@@ -56,6 +47,9 @@ class ViT(nnx.Module):
       fixed length, see `ops.packing`; a list has one, or None, for each stage.
       None leaves each clip a row of its own, padded. It changes no result,
       unless tokens overflow.
+    pattern: which tokens may meet, such as `{"name": "window", "t": 2, "y": 3,
+      "x": 3, "grid": (8, 14, 14)}`, see `encoders.masking.pattern_mask`; None
+      lets all of a clip meet.
     attention: how blocks attend, a spec of an entry in
       `layers.attention_methods`; None is full attention.
     proportional: add the log of a token's size to the logits of those who
@@ -79,9 +73,8 @@ class ViT(nnx.Module):
     registers: int = 1,
     final_norm: bool = True,
     passes: int = 1,
-    packing: Mapping[str, int] | Sequence[Mapping[str, int] | None] | None = (
-      None
-    ),
+    packing: Packing = None,
+    pattern: dict | None = None,
     attention: dict | None = None,
     proportional: bool = False,
     epsilon: float = 1e-6,
@@ -105,7 +98,8 @@ class ViT(nnx.Module):
     self.width, self.num_heads, self.passes = size.width, size.num_heads, passes
     self.shared_attention = (attention or {}).get("shared", False)
     self.proportional = proportional
-    self.packing = _each_stage(packing, len(stages))
+    self.packing = groups(packing, len(stages))
+    self.masking = PaddingMask() if pattern is None else pattern_mask(**pattern)
 
     def block(rngs):
       return Block(
@@ -182,11 +176,11 @@ class ViT(nnx.Module):
     aux["attention"], stats = split_statistics(attended)
     if stats:
       aux["batch_stats"] = {"stages": stats}
-    metrics = layer_means(aux["attention"])
+    seen = layer_means(aux["attention"])
     if placements:
-      metrics |= _packing_metrics(placements)
-    if metrics:
-      aux["metrics"] = metrics
+      seen |= metrics(placements)
+    if seen:
+      aux["metrics"] = seen
     if self.norm is not None:
       tokens = dataclasses.replace(tokens, features=self.norm(tokens.features))
     return zero_masked(tokens), aux
@@ -198,12 +192,12 @@ class ViT(nnx.Module):
         "front of the first stage: set packing of the encoder instead"
       )
     batch = tokens.mask.shape[0]
-    groups = [sizes.clips for sizes in self.packing if sizes is not None]
+    sizes = [group.clips for group in self.packing if group is not None]
     # A last group that is not full costs as much as a full one.
-    if training and any(batch % clips for clips in groups):
+    if training and any(batch % clips for clips in sizes):
       raise ValueError(
         f"packing.clips must divide the {batch} clips of a training batch, "
-        f"got {groups}"
+        f"got {sizes}"
       )
 
   def _reduce(self, stage, tokens, key):
@@ -229,52 +223,23 @@ class ViT(nnx.Module):
     return self._attend(stage, tokens, train)
 
   def _attend(self, stage, tokens, train):
+    """Runs the blocks of a stage on tokens in the order of their mask."""
+    registers = self.registers.shape[0]
+    stored, mask, restore = self.masking(tokens, registers=registers)
     context = Context(
-      mask=_attention_mask(tokens),
-      bias=_log_size(tokens) if self.proportional else None,
+      mask=mask,
+      bias=_log_size(stored) if self.proportional else None,
       packed=tokens.segments is not None,
       train=train,
     )
     blocks = self.stages[stage]
     if self.shared_attention:
-      selected = blocks.first().select(tokens.features, context)
+      selected = blocks.first().select(stored.features, context)
       context = dataclasses.replace(context, selected=selected)
-    features, aux = blocks(tokens.features, context)
-    return dataclasses.replace(tokens, features=features), aux
+    features, aux = blocks(stored.features, context)
+    return restore(dataclasses.replace(stored, features=features)), aux
 
 
 def _log_size(tokens: Tokens) -> jax.Array:
   """Zero for registers, which stand for no patch."""
   return jnp.log(jnp.maximum(tokens.size, 1))
-
-
-def _attention_mask(tokens: Tokens) -> AttentionMask | BlockMask:
-  """Keeps padding, and the clips of a packed row, apart."""
-  length, segments = tokens.mask.shape[1], tokens.segments
-  if segments is not None and length >= SPARSE_FROM:
-    return from_pattern(Dense(), sequence(length, tokens.mask, segments))
-  return AttentionMask(tokens.mask, segments, segments)
-
-
-def _each_stage(packing, stages: int) -> tuple[PackedGroup | None, ...]:
-  """The sizes of the groups of each stage, checked."""
-  if packing is None or isinstance(packing, Mapping):
-    packing = [packing] * stages
-  if len(packing) != stages:
-    raise ValueError(
-      f"packing needs one entry (or None) for each of the {stages} stages, "
-      f"got {len(packing)}"
-    )
-  for sizes in packing:
-    if sizes is not None and set(sizes) != {"clips", "rows", "length"}:
-      raise ValueError(f"packing needs clips, rows and length, got {sizes}")
-  return tuple(sizes and PackedGroup(**sizes) for sizes in packing)
-
-
-def _packing_metrics(placements) -> dict:
-  slots = sum(p.source.size for p in placements)
-  filled = sum((p.source >= 0).sum() for p in placements)
-  return {
-    "packing/fill_%": 100 * filled / slots,
-    "packing/overflow_tokens": sum(p.overflow for p in placements),
-  }

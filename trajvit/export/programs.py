@@ -12,6 +12,7 @@ import jax.export
 import jax.numpy as jnp
 from flax import nnx
 
+from trajvit.ops.attention import use_implementation
 from trajvit.training.functional import path_name
 from trajvit.types import Clip, Text
 
@@ -83,7 +84,8 @@ def export_program(
   def call(weights, *inputs):
     found = jax.tree.map(weights.__getitem__, names)
     model = nnx.merge(graphdef, found["params"], found["batch_stats"])
-    return program.method(model, *inputs)
+    with use_implementation("portable"):
+      return program.method(model, *inputs)
 
   (batch,) = jax.export.symbolic_shape("b")
   return jax.export.export(call, platforms=platforms)(

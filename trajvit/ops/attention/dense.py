@@ -145,7 +145,8 @@ def _segments(mask, query, key):
     keys = jnp.zeros(key.shape[:2], jnp.int32)
   if mask.keys is not None:
     keys = jnp.where(mask.keys, keys, jnp.iinfo(jnp.int32).min)
-  seen = (queries[:, :, None] == keys[:, None, :]).any(-1)
+  same = queries[:, :, None] == keys[:, None, :]
+  seen = (same & (keys >= 0)[:, None, :]).any(-1)
   return kernels.SegmentIds(queries, keys), seen[..., None, None]
 
 

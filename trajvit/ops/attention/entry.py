@@ -21,7 +21,7 @@ from trajvit.ops.attention.sparse import (
 )
 
 DENSE = {"reference": reference, "cudnn": cudnn, "splash": splash}
-IMPLEMENTATIONS = ("auto", *DENSE, *BACKENDS)
+IMPLEMENTATIONS = ("auto", "portable", *DENSE, *BACKENDS)
 
 _implementation = contextvars.ContextVar("implementation", default="auto")
 
@@ -30,7 +30,8 @@ _implementation = contextvars.ContextVar("implementation", default="auto")
 def use_implementation(name: str) -> Iterator[None]:
   """Inside, "auto" means `name`: for what is traced to run elsewhere.
 
-  An exported program must not hold kernels of one platform, for example.
+  An exported program must not hold kernels of one platform: it is traced with
+  "portable".
 
   Raises:
     ValueError: an unknown implementation.
@@ -64,8 +65,9 @@ def attention(
     bias: [B, Nk] float32, added to the logits of a key, such as the log of a
       merged token's size; or None. It has a gradient.
     scale: of the logits; None is d ** -0.5.
-    implementation: a name in IMPLEMENTATIONS; "auto" is the fastest that can
-      do the call on the platform it is compiled for.
+    implementation: a name in IMPLEMENTATIONS. "auto" is the fastest that can
+      do the call on the platform it is compiled for; "portable" runs on all of
+      them, `xla` for a BlockMask and `reference` for the rest.
 
   Returns:
     [B, Nq, K, d] in the dtype of `query`; logits and softmax are float32.
@@ -75,7 +77,7 @@ def attention(
     NotImplementedError: the implementation that was asked for cannot do this.
   """
   call = dict(mask=mask, bias=bias, scale=scale)
-  name = _resolve(implementation)
+  name = _resolve(implementation, isinstance(mask, BlockMask))
   if name == "auto" and not isinstance(mask, BlockMask):
     mask, scale = _check(query, key, value, **call)
     return automatic(query, key, value, mask=mask, bias=bias, scale=scale)
@@ -121,9 +123,9 @@ def attend(
   mask, scale = _check(query, key, value, mask=mask, bias=bias, scale=scale)
   if skip_below is not None and not 0 < skip_below < 1:
     raise ValueError(f"skip_below must be in (0, 1), got {skip_below}")
-  name = _resolve(implementation)
   statistics = tile_max or skip_below is not None
   sparse = isinstance(mask, BlockMask) or statistics
+  name = _resolve(implementation, sparse)
   if name in DENSE or (name == "auto" and not sparse):
     if statistics:
       raise NotImplementedError(f"{name} returns no statistics of tiles")
@@ -154,10 +156,13 @@ def _known(name):
   return name
 
 
-def _resolve(implementation):
-  """The name, or what "auto" means here; see `use_implementation`."""
+def _resolve(implementation, sparse):
+  """The name, or what "auto" and "portable" mean for this call."""
   name = _known(implementation)
-  return _implementation.get() if name == "auto" else name
+  name = _implementation.get() if name == "auto" else name
+  if name == "portable":
+    return "xla" if sparse else "reference"
+  return name
 
 
 def _check(query, key, value, *, mask, bias, scale):

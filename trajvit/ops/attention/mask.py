@@ -18,7 +18,7 @@ class AttentionMask:
     keys: [B, Nk] bool, False = padding that no query reads.
     query_segments: [B, Nq] int32, and
     key_segments: [B, Nk] int32: a query reads the keys of its own segment
-      only. Both or neither.
+      only. Both or neither. A negative segment is padding and meets nothing.
   """
 
   keys: jax.Array | None = None
@@ -31,7 +31,8 @@ class AttentionMask:
     if self.keys is not None:
       allowed = self.keys[:, None, None, :]
     if self.query_segments is not None:
-      same = self.query_segments[:, :, None] == self.key_segments[:, None, :]
+      keys = self.key_segments[:, None, :]
+      same = (self.query_segments[:, :, None] == keys) & (keys >= 0)
       allowed = same[:, None] if allowed is None else same[:, None] & allowed
     return allowed
 

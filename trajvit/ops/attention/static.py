@@ -184,7 +184,7 @@ def _filled(segment, block) -> jax.Array:
   """[B, n]: FULL for a block of real tokens only, EMPTY for one without."""
   missing = -segment.shape[1] % block
   real = jnp.pad(segment >= 0, [(0, 0), (0, missing)])
-  real = real.reshape(len(real), -1, block)
+  real = real.reshape(real.shape[0], -1, block)
   some = jnp.where(real.any(-1), PARTIAL, EMPTY)
   return jnp.where(real.all(-1), FULL, some)
 

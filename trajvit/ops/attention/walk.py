@@ -10,6 +10,7 @@ of the lists are does not matter.
 
 import dataclasses
 import functools
+import math
 import operator
 from collections.abc import Callable
 
@@ -105,8 +106,8 @@ class Walk:
     every = jnp.arange(self.batch * self.heads * number)
     count = self._lists(every // number, every % number).count
     order = jnp.argsort(-count)
-    rows = min(ROWS, len(order))
-    padded = jnp.pad(order, (0, -len(order) % rows), mode="edge")
+    rows, missing = _rows(order.shape[0], self.heads * number)
+    padded = jnp.pad(order, (0, missing), mode="edge")
     groups = padded.reshape(-1, rows)
     ends = jax.lax.map(
       lambda row: self._walk(
@@ -134,7 +135,7 @@ class Walk:
 
     def meet(tree, index):
       met = self._take(tree, head[:, None], index)  # [R, TILES, block, ...]
-      return jax.tree.map(lambda x: x.reshape(len(head), -1, *x.shape[3:]), met)
+      return jax.tree.map(lambda x: x.reshape(head.size, -1, *x.shape[3:]), met)
 
     def full_step(turn, carry):
       index = _turn(lists.index, turn)
@@ -150,7 +151,7 @@ class Walk:
       met = _clear(meet(other, index), listed)  # else it may be NaN too
       return step(carry, mine, met, Tiles(index, allowed))
 
-    carry = _start(start, len(head), (own, other, lists))
+    carry = _start(start, head.size, (own, other, lists))
     unmasked = lists.full.min() // TILES
     last = -(-lists.count.max() // TILES)
     carry = jax.lax.fori_loop(0, unmasked, full_step, carry)
@@ -170,7 +171,7 @@ class Walk:
     """Blocks of arrays [B * K or B or 1, n, block, ...]."""
 
     def take(x):
-      lead = head * len(x) // (self.batch * self.heads)
+      lead = head * x.shape[0] // (self.batch * self.heads)
       return x.at[lead, block].get(mode="promise_in_bounds")
 
     return jax.tree.map(take, tree)
@@ -202,6 +203,18 @@ def by_key(blocks: BlockMask, batch: int, heads: int) -> Walk:
     batch=batch,
     heads=heads,
   )
+
+
+def _rows(blocks, of_clip: int) -> tuple[int, int]:
+  """How many blocks are walked together, and how many fill the last group.
+
+  The number of clips, and so of blocks, is unknown where a program is exported
+  for all of them: groups then divide the blocks of a clip.
+  """
+  if isinstance(blocks, int):
+    rows = min(ROWS, blocks)
+    return rows, -blocks % rows
+  return math.gcd(ROWS, of_clip), 0
 
 
 def _blocks(tree, block):
