@@ -5,8 +5,8 @@ import pytest
 from trajvit import cli
 from trajvit.bench import attention_plan
 from trajvit.bench.command import BENCHMARKS
-from trajvit.ops.attention.density import Density, Row
-from trajvit.ops.attention.orders import Raster
+from trajvit.ops.attention.grids.density import Density, Row
+from trajvit.ops.attention.grids.orders import Raster
 from trajvit.ops.attention.patterns import Window
 
 TINY = [

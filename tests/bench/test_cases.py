@@ -4,7 +4,7 @@ import pytest
 
 from trajvit.bench import cases
 from trajvit.ops.attention import from_classes, sequence
-from trajvit.ops.attention.orders import Tile
+from trajvit.ops.attention.grids.orders import Tile
 from trajvit.ops.attention.pattern import EMPTY, FULL, PARTIAL, Dense
 from trajvit.ops.attention.patterns import PATTERNS, TileWindow, Window
 

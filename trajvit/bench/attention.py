@@ -14,7 +14,7 @@ from trajvit.bench.roofline import measure_ceilings
 from trajvit.bench.sweep import DENSE_OF_PLATFORM, Settings, sweep
 from trajvit.bench.topology import TOPOLOGIES
 from trajvit.ops.attention import IMPLEMENTATIONS
-from trajvit.ops.attention.density import density_table, format_table
+from trajvit.ops.attention.grids.density import density_table, format_table
 
 DENSITIES = (0.05, 0.1, 0.25, 0.5, 1.0)
 LENGTHS = (4096, 8192)

@@ -16,10 +16,10 @@ from trajvit.ops.attention import (
   sequence,
 )
 from trajvit.ops.attention.block_mask import pattern_classes
-from trajvit.ops.attention.orders import ORDERS, grid_coordinates
+from trajvit.ops.attention.grids.orders import ORDERS, grid_coordinates
+from trajvit.ops.attention.grids.static import static_mask
 from trajvit.ops.attention.pattern import EMPTY, FULL, Dense, Pattern, both
 from trajvit.ops.attention.patterns import PATTERNS
-from trajvit.ops.attention.static import static_mask
 
 RANDOM_TILES = "random tiles"
 

@@ -18,7 +18,7 @@ from trajvit.bench.roofline import (
   ideal_seconds,
 )
 from trajvit.ops.attention import attention
-from trajvit.ops.attention.density import measure
+from trajvit.ops.attention.grids.density import measure
 
 # The dense attention of each platform that the field would otherwise use.
 DENSE_OF_PLATFORM = {"gpu": "cudnn", "tpu": "splash", "cpu": "reference"}

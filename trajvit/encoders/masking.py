@@ -13,10 +13,10 @@ from trajvit.ops.attention import (
   from_pattern,
   sequence,
 )
-from trajvit.ops.attention.orders import ORDERS, Order
+from trajvit.ops.attention.grids.orders import ORDERS, Order
+from trajvit.ops.attention.grids.static import static_mask, with_padding
 from trajvit.ops.attention.pattern import Dense, Pattern
 from trajvit.ops.attention.patterns import Registers, build_pattern
-from trajvit.ops.attention.static import static_mask, with_padding
 from trajvit.ops.tokens import take
 from trajvit.types import Tokens
 

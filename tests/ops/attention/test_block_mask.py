@@ -10,6 +10,7 @@ import pytest
 
 from trajvit.ops.attention import from_classes, from_pattern, sequence
 from trajvit.ops.attention.block_mask import equality
+from trajvit.ops.attention.grids.static import static_mask
 from trajvit.ops.attention.pattern import (
   EMPTY,
   FULL,
@@ -19,7 +20,6 @@ from trajvit.ops.attention.pattern import (
   either,
 )
 from trajvit.ops.attention.patterns import Registers, Window
-from trajvit.ops.attention.static import static_mask
 
 
 def listed(lists, row):

@@ -6,13 +6,14 @@ import pattern_loops
 import pytest
 
 from trajvit.ops.attention import from_classes, from_pattern, sequence
-from trajvit.ops.attention.density import (
+from trajvit.ops.attention.grids.density import (
   default_cases,
   density_table,
   format_table,
   measure,
 )
-from trajvit.ops.attention.orders import Raster, Tile
+from trajvit.ops.attention.grids.orders import Raster, Tile
+from trajvit.ops.attention.grids.static import static_mask
 from trajvit.ops.attention.pattern import FULL, PARTIAL, Dense
 from trajvit.ops.attention.patterns import (
   Axial,
@@ -23,7 +24,6 @@ from trajvit.ops.attention.patterns import (
   TileWindow,
   Window,
 )
-from trajvit.ops.attention.static import static_mask
 
 
 def test_measure_counts_pairs_and_tiles():

@@ -5,7 +5,7 @@ import numpy as np
 import pattern_loops
 import pytest
 
-from trajvit.ops.attention.orders import (
+from trajvit.ops.attention.grids.orders import (
   ORDERS,
   Hilbert,
   Morton,

@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 
 from trajvit.ops.attention import from_pattern
 from trajvit.ops.attention.block_mask import may_meet, pattern_classes
-from trajvit.ops.attention.orders import Hilbert, Phase, Raster, Tile, TimeMajor
+from trajvit.ops.attention.grids.orders import (
+  Hilbert,
+  Phase,
+  Raster,
+  Tile,
+  TimeMajor,
+)
 from trajvit.ops.attention.pattern import (
   EMPTY,
   FULL,

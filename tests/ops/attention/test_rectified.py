@@ -14,13 +14,13 @@ from trajvit.ops.attention import (
   sequence,
   use_implementation,
 )
-from trajvit.ops.attention.pattern import EMPTY, Dense
-from trajvit.ops.attention.rectified import rectified_attention
-from trajvit.ops.attention.select import (
+from trajvit.ops.attention.dynamic.rectified import rectified_attention
+from trajvit.ops.attention.dynamic.select import (
   forced_tiles,
   pooled_scores,
   top_blocks,
 )
+from trajvit.ops.attention.pattern import EMPTY, Dense
 
 BLOCK, LENGTH, HEADS, DIM = 4, 18, 2, 3
 MASK = np.arange(LENGTH) < np.array([[LENGTH], [11]])

@@ -17,10 +17,14 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from trajvit.compat import make_mesh
-from trajvit.ops.attention import attend, from_classes, gather, sequence
-from trajvit.ops.attention.assignment import rearrange, token_order, zigzag
+from trajvit.ops.attention import attend, from_classes, sequence, xla
+from trajvit.ops.attention.devices.assignment import (
+  rearrange,
+  token_order,
+  zigzag,
+)
+from trajvit.ops.attention.devices.ring import in_ring, ring_attention
 from trajvit.ops.attention.pattern import EMPTY, PARTIAL, Dense
-from trajvit.ops.attention.ring import in_ring, ring_attention
 from trajvit.ops.attention.sparse import BACKENDS, Options
 
 TOLERANCE = definition.TOLERANCES["float32"]
@@ -192,7 +196,7 @@ def test_turns_without_tiles_compute_nothing(rng, monkeypatch):
 
   def counted(*arguments):
     jax.debug.callback(lambda: calls.append(1))
-    return gather.forward(*arguments)
+    return xla.forward(*arguments)
 
   backend = dataclasses.replace(BACKENDS["xla"], forward=counted)
   monkeypatch.setitem(BACKENDS, "counted", backend)

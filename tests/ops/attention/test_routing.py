@@ -11,7 +11,7 @@ from trajvit.ops.attention import (
   sequence,
   use_implementation,
 )
-from trajvit.ops.attention.routing import (
+from trajvit.ops.attention.dynamic.routing import (
   balanced_attention,
   moved_centroids,
   routed_attention,

@@ -17,7 +17,7 @@ from jax.sharding import PartitionSpec as P
 
 from trajvit.compat import make_mesh
 from trajvit.ops.attention import AttentionMask, attend
-from trajvit.ops.attention.sharded import Layout, over_mesh
+from trajvit.ops.attention.devices.sharded import Layout, over_mesh
 
 COMMUNICATION = "all-gather|all-to-all|collective-permute|all-reduce"
 TOKENS = P(("data", "fsdp"), None, "tensor")

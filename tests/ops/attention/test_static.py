@@ -6,8 +6,14 @@ import numpy as np
 import pattern_loops
 import pytest
 
-from trajvit.ops.attention import from_pattern, static
-from trajvit.ops.attention.orders import Hilbert, Raster, Tile
+from trajvit.ops.attention import from_pattern
+from trajvit.ops.attention.grids import static
+from trajvit.ops.attention.grids.orders import Hilbert, Raster, Tile
+from trajvit.ops.attention.grids.static import (
+  static_mask,
+  tile_pairs,
+  with_padding,
+)
 from trajvit.ops.attention.pattern import EMPTY, FULL, PARTIAL, Dense
 from trajvit.ops.attention.patterns import (
   Axial,
@@ -17,11 +23,6 @@ from trajvit.ops.attention.patterns import (
   Registers,
   TileWindow,
   Window,
-)
-from trajvit.ops.attention.static import (
-  static_mask,
-  tile_pairs,
-  with_padding,
 )
 
 GRID = (5, 6, 7)

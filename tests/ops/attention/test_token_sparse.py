@@ -11,7 +11,7 @@ from trajvit.ops.attention import (
   sequence,
   use_implementation,
 )
-from trajvit.ops.attention.token_sparse import (
+from trajvit.ops.attention.dynamic.token_sparse import (
   importance,
   token_sparse_attention,
   top_tokens,

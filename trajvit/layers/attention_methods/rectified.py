@@ -6,14 +6,14 @@ import jax.numpy as jnp
 
 from trajvit.layers.attention_methods.context import base_mask
 from trajvit.layers.attention_methods.selection import TopBlocks, describe
-from trajvit.ops.attention.rectified import rectified_attention
+from trajvit.ops.attention.dynamic.rectified import rectified_attention
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Rectified(TopBlocks):
   """The k best key blocks exactly, and most others by their mean.
 
-  Source: Rectified SpaAttn, arXiv:2511.19835; `ops.attention.rectified` says
+  Source: Rectified SpaAttn, arXiv:2511.19835; see `dynamic.rectified` for
   which reading of it.
   """
 

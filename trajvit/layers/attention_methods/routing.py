@@ -8,7 +8,7 @@ from trajvit.layers.attention_methods.context import (
   dense_coordinates,
   refuse_packed,
 )
-from trajvit.ops.attention.routing import (
+from trajvit.ops.attention.dynamic.routing import (
   balanced_attention,
   moved_centroids,
   routed_attention,
@@ -18,7 +18,7 @@ from trajvit.ops.attention.routing import (
 class Routing(nnx.Module):
   """A token attends to the tokens that share its centroid.
 
-  Source: Routing Transformer, arXiv:2003.05997; see `ops.attention.routing`.
+  Source: Routing Transformer, arXiv:2003.05997; see `dynamic.routing`.
 
   Args:
     num_heads: K.

@@ -7,13 +7,13 @@ from flax import nnx
 from trajvit.layers.attention_methods.context import base_mask
 from trajvit.layers.attention_methods.selection import around, describe
 from trajvit.ops.attention import attend, attention
-from trajvit.ops.attention.pattern import EMPTY
-from trajvit.ops.attention.select import (
+from trajvit.ops.attention.dynamic.select import (
   mixed_tiles,
   per_head,
   pooled,
   top_blocks,
 )
+from trajvit.ops.attention.pattern import EMPTY
 from trajvit.ops.position import rotary
 
 # The largest, smallest and mean key of a block say more than one of them.

@@ -16,7 +16,7 @@ from trajvit.layers.attention_methods.context import (
   refuse_packed,
 )
 from trajvit.ops.attention import BlockMask, attention
-from trajvit.ops.attention.select import (
+from trajvit.ops.attention.dynamic.select import (
   density,
   forced_tiles,
   pooled_scores,
@@ -24,7 +24,7 @@ from trajvit.ops.attention.select import (
   top_blocks,
   top_mass,
 )
-from trajvit.ops.attention.vertical_slash import vertical_slash
+from trajvit.ops.attention.dynamic.vertical_slash import vertical_slash
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -163,7 +163,7 @@ class TopMass(Selection):
 class VerticalSlash(Selection):
   """The columns and diagonals of tiles that the last queries attend to.
 
-  Source: MInference, arXiv:2407.02490; see `ops.attention.vertical_slash`.
+  Source: MInference, arXiv:2407.02490; see `dynamic.vertical_slash`.
   Rows must be one clip each.
 
   Attributes:

@@ -9,7 +9,7 @@ from trajvit.layers.attention_methods.context import (
   dense_coordinates,
   refuse_packed,
 )
-from trajvit.ops.attention.token_sparse import (
+from trajvit.ops.attention.dynamic.token_sparse import (
   importance,
   token_sparse_attention,
   top_tokens,
@@ -20,7 +20,7 @@ from trajvit.ops.attention.token_sparse import (
 class TokenSparse:
   """Every head attends among the tokens that most queries attend to.
 
-  Source: Token Sparse Attention, arXiv:2602.03216; `ops.attention.token_sparse`
+  Source: Token Sparse Attention, arXiv:2602.03216; `dynamic.token_sparse`
   says which reading of it. A token that a head leaves out gets 0 from it. Rows
   must be one clip each.
 

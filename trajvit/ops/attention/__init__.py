@@ -1,9 +1,13 @@
 """Attention: one entry, the masks it takes, and its implementations.
 
-`entry` is what encoders call. `pattern` says which tokens may meet,
-`block_mask` turns that into lists of tiles, `sparse` differentiates through
-them over the backends, and `reference` is what all are tested by. `merge` and
-`union` join passes; `sharded` and `ring` run them on several devices.
+`entry` is what encoders call. `pattern` says which tokens may meet, and
+`block_mask` turns that into lists of tiles. `sparse` differentiates through
+them over the backends: `xla`, `pallas_tpu`, `pallas_gpu`. `reference` is what
+all are tested by, and `automatic` picks for calls without lists.
+
+`patterns` are those a config can name, `grids` makes their exact masks,
+`dynamic` chooses from the data, `merge` and `union` join passes over disjoint
+keys, and `devices` runs all of it on a mesh.
 """
 
 from trajvit.ops.attention.block_mask import (

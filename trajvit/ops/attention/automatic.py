@@ -8,9 +8,9 @@ from trajvit.ops.attention.dense import (
   cudnn,
   splash,
 )
+from trajvit.ops.attention.devices.sharded import over_mesh
 from trajvit.ops.attention.mask import AttentionMask, block_mask
 from trajvit.ops.attention.reference import reference
-from trajvit.ops.attention.sharded import over_mesh
 from trajvit.ops.attention.sparse import Attended, Options, sparse_attention
 
 # With fewer queries or keys than this the logits are small, and a kernel has

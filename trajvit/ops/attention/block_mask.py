@@ -170,7 +170,7 @@ def from_pattern(
 
   Tiles are classed from the ranges of the coordinates in a block, so a tile may
   be PARTIAL that is EMPTY or FULL in truth: the result is right, and some work
-  is wasted. See `static.py` for the exact mask of a fixed grid.
+  is wasted. See `grids.static` for the exact mask of a fixed grid.
 
   Args:
     pattern: what may meet, inside a segment.

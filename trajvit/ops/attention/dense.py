@@ -16,8 +16,8 @@ from jax.experimental.pallas.ops.tpu.splash_attention import (
 from jax.extend.backend import get_backend
 
 from trajvit.ops.attention.block_mask import BlockMask
+from trajvit.ops.attention.devices.sharded import manual_sizes
 from trajvit.ops.attention.mask import AttentionMask
-from trajvit.ops.attention.sharded import manual_sizes
 from trajvit.ops.attention.sparse import Attended
 
 

@@ -9,10 +9,10 @@ import jax
 from trajvit.ops.attention.automatic import automatic
 from trajvit.ops.attention.block_mask import BlockMask
 from trajvit.ops.attention.dense import cudnn, splash
+from trajvit.ops.attention.devices.ring import in_ring, ring_attention
+from trajvit.ops.attention.devices.sharded import over_mesh
 from trajvit.ops.attention.mask import AttentionMask, block_mask
 from trajvit.ops.attention.reference import reference
-from trajvit.ops.attention.ring import in_ring, ring_attention
-from trajvit.ops.attention.sharded import over_mesh
 from trajvit.ops.attention.sparse import (
   BACKENDS,
   Attended,

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from trajvit.ops.attention.coordinates import Coordinates
-from trajvit.ops.attention.orders import Order, Raster
+from trajvit.ops.attention.grids.orders import Order, Raster
 
 # Classes of a tile, a (query block, key block) rectangle of the logits.
 EMPTY, FULL, PARTIAL = 0, 1, 2

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
-from trajvit.ops.attention import gather, pallas_gpu, pallas_tpu
+from trajvit.ops.attention import pallas_gpu, pallas_tpu, xla
 from trajvit.ops.attention.block_mask import BlockMask
 
 
@@ -80,7 +80,7 @@ class Backend:
 
 
 BACKENDS = {
-  "xla": Backend(gather.forward, gather.backward, gather.check),
+  "xla": Backend(xla.forward, xla.backward, xla.check),
   "pallas_tpu": Backend(
     pallas_tpu.forward, pallas_tpu.backward, pallas_tpu.check
   ),

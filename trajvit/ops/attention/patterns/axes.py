@@ -4,7 +4,7 @@ import dataclasses
 
 import jax.numpy as jnp
 
-from trajvit.ops.attention.orders import Phase
+from trajvit.ops.attention.grids.orders import Phase
 from trajvit.ops.attention.pattern import Pattern, both, either
 from trajvit.ops.attention.patterns.arithmetic import (
   check_power_of_two,

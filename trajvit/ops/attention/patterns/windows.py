@@ -6,7 +6,7 @@ import operator
 
 import jax.numpy as jnp
 
-from trajvit.ops.attention.orders import Tile
+from trajvit.ops.attention.grids.orders import Tile
 from trajvit.ops.attention.pattern import Bounds, Pattern, both
 from trajvit.ops.attention.patterns.arithmetic import (
   as_grid,

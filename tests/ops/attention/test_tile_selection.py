@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from trajvit.ops.attention import attend, from_pattern, sequence
-from trajvit.ops.attention.pattern import EMPTY, Dense
-from trajvit.ops.attention.select import (
+from trajvit.ops.attention.dynamic.select import (
   density,
   forced_tiles,
   mixed_tiles,
@@ -19,7 +18,11 @@ from trajvit.ops.attention.select import (
   top_blocks,
   top_mass,
 )
-from trajvit.ops.attention.vertical_slash import estimate, vertical_slash
+from trajvit.ops.attention.dynamic.vertical_slash import (
+  estimate,
+  vertical_slash,
+)
+from trajvit.ops.attention.pattern import EMPTY, Dense
 
 BLOCK, LENGTH, HEADS, DIM = 4, 22, 2, 3  # 6 blocks, the last one cut
 

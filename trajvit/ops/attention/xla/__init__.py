@@ -11,7 +11,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from trajvit.ops.attention.walk import LOW, Tiles, by_key, by_query
+from trajvit.ops.attention.xla.walk import LOW, Tiles, by_key, by_query
 
 
 def check(query, blocks, options):

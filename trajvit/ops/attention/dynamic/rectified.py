@@ -22,10 +22,10 @@ import jax
 import jax.numpy as jnp
 
 from trajvit.ops.attention.block_mask import BlockMask
+from trajvit.ops.attention.dynamic.select import mixed_tiles, per_head, pooled
 from trajvit.ops.attention.entry import attend
 from trajvit.ops.attention.merge import merge
 from trajvit.ops.attention.pattern import EMPTY, FULL, Dense
-from trajvit.ops.attention.select import mixed_tiles, per_head, pooled
 from trajvit.ops.attention.sparse import Attended
 
 

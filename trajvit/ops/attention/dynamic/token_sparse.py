@@ -11,14 +11,14 @@ import jax
 import jax.numpy as jnp
 
 from trajvit.ops.attention.coordinates import Coordinates
-from trajvit.ops.attention.entry import attention
-from trajvit.ops.attention.heads import (
+from trajvit.ops.attention.dynamic.heads import (
   gather_heads,
   gather_keys,
   split_heads,
 )
+from trajvit.ops.attention.dynamic.select import pooled, ranks
+from trajvit.ops.attention.entry import attention
 from trajvit.ops.attention.mask import AttentionMask
-from trajvit.ops.attention.select import pooled, ranks
 
 
 def importance(

@@ -4,7 +4,7 @@ import definition
 import numpy as np
 import pytest
 
-from trajvit.ops.attention.assignment import (
+from trajvit.ops.attention.devices.assignment import (
   Balance,
   assign,
   balance,

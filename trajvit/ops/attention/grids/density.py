@@ -12,7 +12,14 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from trajvit.ops.attention.block_mask import BlockMask
-from trajvit.ops.attention.orders import Hilbert, Morton, Order, Raster, Tile
+from trajvit.ops.attention.grids.orders import (
+  Hilbert,
+  Morton,
+  Order,
+  Raster,
+  Tile,
+)
+from trajvit.ops.attention.grids.static import static_mask, tile_pairs
 from trajvit.ops.attention.pattern import EMPTY, FULL, Pattern
 from trajvit.ops.attention.patterns import (
   Axial,
@@ -25,7 +32,6 @@ from trajvit.ops.attention.patterns import (
   TileWindow,
   Window,
 )
-from trajvit.ops.attention.static import static_mask, tile_pairs
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from trajvit.ops.attention.block_mask import BlockMask
+from trajvit.ops.attention.dynamic.select import per_head, ranks
 from trajvit.ops.attention.pattern import EMPTY
-from trajvit.ops.attention.select import per_head, ranks
 
 
 def estimate(

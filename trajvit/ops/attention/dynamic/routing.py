@@ -12,14 +12,14 @@ import jax.numpy as jnp
 
 from trajvit.ops.attention.block_mask import from_pattern
 from trajvit.ops.attention.coordinates import Coordinates, sequence
-from trajvit.ops.attention.entry import attention
-from trajvit.ops.attention.heads import (
+from trajvit.ops.attention.dynamic.heads import (
   gather_heads,
   gather_keys,
   split_heads,
 )
+from trajvit.ops.attention.dynamic.select import ranks
+from trajvit.ops.attention.entry import attention
 from trajvit.ops.attention.pattern import Dense
-from trajvit.ops.attention.select import ranks
 
 
 def similarity(x: jax.Array, centroids: jax.Array) -> jax.Array:

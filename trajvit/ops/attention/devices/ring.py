@@ -24,8 +24,8 @@ from jax.sharding import PartitionSpec
 from trajvit.compat import vary
 from trajvit.ops.attention.block_mask import BlockMask
 from trajvit.ops.attention.coordinates import Coordinates
+from trajvit.ops.attention.devices.sharded import Layout, manual_sizes
 from trajvit.ops.attention.merge import merge
-from trajvit.ops.attention.sharded import Layout, manual_sizes
 from trajvit.ops.attention.sparse import (
   Attended,
   Options,

@@ -21,7 +21,7 @@ from trajvit.ops.attention.block_mask import (
   may_meet,
 )
 from trajvit.ops.attention.coordinates import Coordinates
-from trajvit.ops.attention.orders import Order, grid_coordinates
+from trajvit.ops.attention.grids.orders import Order, grid_coordinates
 from trajvit.ops.attention.pattern import (
   EMPTY,
   FULL,

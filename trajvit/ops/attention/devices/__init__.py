@@ -1,0 +1,1 @@
+"""Attention on several devices: each does its share, or keys go round."""

@@ -1,0 +1,1 @@
+"""Attention that is decided by the data: which tiles, tokens or clusters."""

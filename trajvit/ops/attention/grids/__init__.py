@@ -1,0 +1,1 @@
+"""Clips on a fixed grid: orders of tokens, exact masks and their density."""
