@@ -7,8 +7,11 @@ from trajvit.data.sampling import SAMPLERS
 from trajvit.data.transforms import AUGMENTATIONS
 from trajvit.encoders import ENCODERS, TEXT_ENCODERS
 from trajvit.evaluators import EVALUATORS
+from trajvit.layers.attention_methods import ATTENTIONS
 from trajvit.models import MODELS
 from trajvit.objectives import OBJECTIVES
+from trajvit.ops.attention.grids.orders import ORDERS
+from trajvit.ops.attention.patterns import PATTERNS
 from trajvit.reducers import REDUCERS
 from trajvit.table import Table
 from trajvit.tokenizers import TOKENIZERS
@@ -23,6 +26,9 @@ TABLES = {
   "model.tokenizer.name": TOKENIZERS,
   "model.encoder.name": ENCODERS,
   "model.encoder.reducers": REDUCERS,
+  "model.encoder.attention.name": ATTENTIONS,
+  "model.encoder.pattern.name": PATTERNS,
+  "model.encoder.pattern.order.name": ORDERS,
   "model.text.name": TEXT_ENCODERS,
   "objectives": OBJECTIVES,
   "evals": EVALUATORS,
