@@ -1,21 +1,14 @@
 """A video and a text tower that meet in one embedding space."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from trajvit.layers.linear import Linear
+from trajvit.models.normalization import known_normalization, normalize
 from trajvit.ops.tokens import masked_mean
 from trajvit.types import Batch, Clip, Text, Tokens
-
-# Mean and standard deviation of a channel, for frames in [0, 1].
-NORMALIZATIONS = {
-  "symmetric": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-  "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-}
 
 
 class VideoText(nnx.Module):
@@ -55,13 +48,8 @@ class VideoText(nnx.Module):
       raise ValueError(f"pool must be 'cls' or 'mean', got {pool!r}")
     if pool == "cls" and not encoder.registers.shape[0]:
       raise ValueError("pool 'cls' needs an encoder with registers >= 1, got 0")
-    if normalization not in NORMALIZATIONS:
-      raise ValueError(
-        f"normalization must be one of {', '.join(NORMALIZATIONS)}, "
-        f"got {normalization!r}"
-      )
     self.tokenizer, self.encoder, self.text = tokenizer, encoder, text
-    self.pool, self.normalization = pool, normalization
+    self.pool, self.normalization = pool, known_normalization(normalization)
     self.log_range = tuple(float(np.log(x)) for x in temperature_range)
     options = dict(bias=False, rngs=rngs)
     self.project_video = Linear(encoder.width, embed_dim, **options)
@@ -129,9 +117,7 @@ class VideoText(nnx.Module):
     return embedding, entered, {"tokenizer": read, "encoder": seen}
 
   def _normalize(self, clip):
-    mean, deviation = np.array(NORMALIZATIONS[self.normalization], np.float32)
-    frames = (clip.frames.astype(jnp.float32) / 255 - mean) / deviation
-    return dataclasses.replace(clip, frames=frames)
+    return normalize(clip, self.normalization)
 
   def _log_temperature(self):
     """The parameter kept inside its range, with the gradient let through.
