@@ -5,17 +5,21 @@ from collections.abc import Callable
 
 import jax
 
+from trajvit.objectives.classification import classification
 from trajvit.objectives.contrastive import contrastive, sigmoid
 from trajvit.objectives.gate import gate_distillation
+from trajvit.objectives.grouping import grouping
 from trajvit.table import Table, check_arguments
 from trajvit.types import Batch
 
 OBJECTIVES = Table(
   "objective",
   {
+    "classification": classification,
     "contrastive": contrastive,
     "sigmoid": sigmoid,
     "gate_distillation": gate_distillation,
+    "grouping": grouping,
   },
 )
 
