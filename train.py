@@ -124,6 +124,7 @@ def train(raw: dict, workdir: str) -> None:
     schedule,
     accumulate_steps=options.accumulate_steps,
     ema_decay=options.ema_decay,
+    frozen=options.frozen,
   )
   train_step = jax.jit(
     on_mesh(train_step, mesh),

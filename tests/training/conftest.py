@@ -95,6 +95,7 @@ def make_training(*, noise=0.0, attends=False, accumulate_steps=1, **options):
     schedule,
     accumulate_steps=accumulate_steps,
     ema_decay=config.ema_decay,
+    frozen=config.frozen,
   )
   return state, step, tx, apply
 

@@ -18,6 +18,9 @@ class OptimizerConfig:
     accumulate_steps: micro-batches a step; negatives are those of the
       micro-batch, so a contrastive loss sees batch_size / accumulate_steps.
     ema_decay: of the moving average of the parameters; 0 = none is kept.
+    frozen: regular expressions; a parameter in whose path one is found, such as
+      `^features/`, keeps the value it starts with: it has no gradient, no decay
+      and no moments.
   """
 
   learning_rate: float
@@ -29,6 +32,13 @@ class OptimizerConfig:
   clip_norm: float = 1.0
   accumulate_steps: int = 1
   ema_decay: float = 0.0
+  frozen: tuple[str, ...] = ()
+
+  def __post_init__(self):
+    if isinstance(self.frozen, str):
+      raise ValueError(
+        f"config.optimizer.frozen must be several patterns, got {self.frozen!r}"
+      )
 
 
 @dataclasses.dataclass(frozen=True)

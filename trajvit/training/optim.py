@@ -1,6 +1,7 @@
-"""AdamW with decay groups by parameter path, and global-norm clipping."""
+"""AdamW with decay groups by parameter path, clipping, and frozen parts."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 
 import jax
 import optax
@@ -51,6 +52,26 @@ def decay_mask(params: dict) -> dict:
   )
 
 
+def frozen_mask(params: dict, patterns: Sequence[str]) -> dict:
+  """Returns `params` with a bool for every array, True = it stays as it is.
+
+  Args:
+    params: nested dict of arrays.
+    patterns: regular expressions, each to be found in the path of some array.
+
+  Raises:
+    ValueError: a pattern that is found in no path: nothing would be frozen.
+  """
+  leaves = jax.tree_util.tree_leaves_with_path(params)
+  names = [path_name(path) for path, _ in leaves]
+  unused = [p for p in patterns if not any(re.search(p, x) for x in names)]
+  if unused:
+    raise ValueError(
+      f"config.optimizer.frozen has patterns that match no parameter: {unused}"
+    )
+  return _found(params, patterns)
+
+
 def build_optimizer(
   config: OptimizerConfig, total_steps: int
 ) -> tuple[optax.GradientTransformation, Callable]:
@@ -71,7 +92,20 @@ def build_optimizer(
     weight_decay=config.weight_decay,
     mask=decay_mask,
   )
-  if not config.clip_norm:
-    return adamw, schedule
-  clip = optax.clip_by_global_norm(config.clip_norm)
-  return optax.chain(clip, adamw), schedule
+  tx = adamw
+  if config.clip_norm:
+    tx = optax.chain(optax.clip_by_global_norm(config.clip_norm), adamw)
+  if config.frozen:
+    tx = optax.partition(
+      {False: tx, True: optax.set_to_zero()},
+      # Optax also asks this of stand-ins for parameters, which have no paths.
+      lambda params: _found(params, config.frozen),
+    )
+  return tx, schedule
+
+
+def _found(params, patterns):
+  """A bool for every array: whether a pattern is found in its path."""
+  return jax.tree_util.tree_map_with_path(
+    lambda path, _: any(re.search(p, path_name(path)) for p in patterns), params
+  )

@@ -135,10 +135,11 @@ def state_shardings(
     batch_stats=jax.tree.map(lambda _: everywhere, state.batch_stats),
     opt_state=optax.tree_map_params(
       tx,
-      lambda _, sharding: sharding,
+      lambda x, sharding: x if _is_frozen(x) else sharding,
       state.opt_state,
       params,
       transform_non_params=lambda _: everywhere,
+      is_leaf=_is_frozen,
     ),
     ema=None if state.ema is None else params,
     halted=everywhere,
@@ -187,6 +188,11 @@ def make_predict(apply, mesh: Mesh):
     return compiled(variables, jax.tree.map(place, batch))
 
   return predict
+
+
+def _is_frozen(x):
+  """Whether it stands where a parameter has no moments."""
+  return isinstance(x, optax.MaskedNode)
 
 
 def _cut_largest(shape, axis, size):

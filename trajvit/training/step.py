@@ -1,12 +1,13 @@
 """The training step: (state, batch, key) -> (state, metrics)."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from trajvit.training.optim import frozen_mask
 from trajvit.training.state import TrainState
 from trajvit.types import Batch
 
@@ -21,6 +22,7 @@ def make_train_step(
   *,
   accumulate_steps: int = 1,
   ema_decay: float = 0.0,
+  frozen: Sequence[str] = (),
 ) -> Callable:
   """Returns the step as a pure function, to be compiled by the caller.
 
@@ -40,6 +42,7 @@ def make_train_step(
     schedule: step -> learning rate, for the metrics.
     accumulate_steps: A, divides the batch size.
     ema_decay: of the moving average, where the state has one.
+    frozen: patterns of the parameters that keep their values, the optimizer's.
 
   Returns:
     `(state, batch, key) -> (state, metrics)`, with `key` the key of the run.
@@ -50,6 +53,12 @@ def make_train_step(
   """
 
   def loss(params, batch_stats, batch, key):
+    # Zero gradients, which the compiler then does not compute either.
+    params = jax.tree.map(
+      lambda fixed, x: jax.lax.stop_gradient(x) if fixed else x,
+      frozen_mask(params, frozen),
+      params,
+    )
     variables = {"params": params, "batch_stats": batch_stats}
     outputs = apply(variables, batch, key)
     value, metrics = objectives(outputs, batch)
@@ -97,7 +106,14 @@ def make_train_step(
     params = optax.apply_updates(state.params, updates)
     ema = state.ema
     if ema is not None:
-      ema = optax.incremental_update(params, ema, 1 - ema_decay)
+      average = optax.incremental_update(params, ema, 1 - ema_decay)
+      # An average of equal values would drift by its rounding.
+      ema = jax.tree.map(
+        lambda fixed, x, mean: x if fixed else mean,
+        frozen_mask(params, frozen),
+        params,
+        average,
+      )
     finite = jnp.isfinite(metrics["train/loss"]) & jnp.isfinite(norm)
     advance = finite & ~state.halted
     updated = TrainState(
