@@ -8,6 +8,7 @@ from flax import nnx
 from trajvit.layers.linear import Linear
 from trajvit.models.normalization import known_normalization, normalize
 from trajvit.ops.tokens import masked_mean
+from trajvit.ops.unit import unit
 from trajvit.types import Batch, Clip, Text, Tokens
 
 
@@ -97,7 +98,7 @@ class VideoText(nnx.Module):
     """Returns float32 of norm 1: [B, E], or [B, C, E] for ids [B, C, L]."""
     shape = text.ids.shape
     flat = Text(*(x.reshape(-1, shape[-1]) for x in (text.ids, text.mask)))
-    embedding = _unit(self.project_text(self.text(flat)))
+    embedding = unit(self.project_text(self.text(flat)))
     return embedding.reshape(*shape[:-1], -1)
 
   def tokenize(self, clip: Clip) -> Tokens:
@@ -113,7 +114,7 @@ class VideoText(nnx.Module):
       pooled = encoded.features[:, 0]
     else:
       pooled = masked_mean(encoded)
-    embedding = _unit(self.project_video(pooled))
+    embedding = unit(self.project_video(pooled))
     return embedding, entered, {"tokenizer": read, "encoder": seen}
 
   def _normalize(self, clip):
@@ -127,10 +128,3 @@ class VideoText(nnx.Module):
     value = self.log_temperature[...]
     inside = jnp.clip(value, *self.log_range)
     return value + jax.lax.stop_gradient(inside - value)
-
-
-def _unit(x):
-  """x / max(|x|, 1e-12) in float32, with a finite gradient at 0."""
-  x = x.astype(jnp.float32)
-  square = jnp.square(x).sum(-1, keepdims=True)
-  return x * jax.lax.rsqrt(jnp.maximum(square, 1e-24))

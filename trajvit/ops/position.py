@@ -73,9 +73,38 @@ def rotary(x: jax.Array, positions: jax.Array, rotary_dim: int) -> jax.Array:
       f"rotary_dim must be even and at most {x.shape[-1]}, got {rotary_dim}"
     )
   frequencies = 10000.0 ** (-np.arange(0, rotary_dim, 2) / rotary_dim)
-  angle = positions.astype(jnp.float32)[:, None, None] * frequencies
-  cosine, sine = jnp.cos(angle), jnp.sin(angle)  # [N, 1, rotary_dim / 2]
-  turned, rest = x[..., :rotary_dim], x[..., rotary_dim:]
+  return _turn(x, positions.astype(jnp.float32)[:, None] * frequencies)
+
+
+def rotary_3d(x: jax.Array, positions: jax.Array) -> jax.Array:
+  """Returns `x` with channels turned by frame, row and column.
+
+  With P = d // 12 frequencies 10000^(-i / P), the first 2 P channels are turned
+  by the frame, the next 2 P by the row and the next 2 P by the column, in
+  interleaved pairs as in `rotary`; the other channels pass through. Source: the
+  3-D variant of TrajTok's perceiver.
+
+  Args:
+    x: [..., N, K, d], d >= 12.
+    positions: [N, 3] of any number type, (frame, row, column) indices.
+
+  Raises:
+    ValueError: heads too narrow for one frequency.
+  """
+  count = x.shape[-1] // 12
+  if not count:
+    raise ValueError(
+      f"3-D rotary phases need heads of at least 12 channels, got {x.shape[-1]}"
+    )
+  frequencies = 10000.0 ** (-np.arange(count) / count)
+  angle = positions.astype(jnp.float32)[..., None] * frequencies  # [N, 3, P]
+  return _turn(x, angle.reshape(-1, 3 * count))
+
+
+def _turn(x, angle):
+  """Turns pair i of [..., N, K, d] by `angle` [N, pairs], in float32."""
+  cosine, sine = jnp.cos(angle)[:, None], jnp.sin(angle)[:, None]
+  turned, rest = jnp.split(x, [2 * angle.shape[-1]], axis=-1)
   even, odd = turned[..., 0::2], turned[..., 1::2]
   pairs = [even * cosine - odd * sine, odd * cosine + even * sine]
   turned = jnp.stack(pairs, axis=-1).reshape(turned.shape)
