@@ -71,7 +71,11 @@ def _shortest_path(cost, u, v, row_of, start):
     closer = ~reached & (through < distance)
     distance = jnp.where(closer, through, distance)
     previous = jnp.where(closer, row, previous)
-    column = jnp.argmin(jnp.where(reached, jnp.inf, distance))
+    # Of equally near columns a free one ends the search: rows of equal costs
+    # would otherwise walk through all that are matched.
+    open_distance = jnp.where(reached, jnp.inf, distance)
+    nearest = open_distance == open_distance.min()
+    column = jnp.argmax(jnp.where(nearest & (row_of < 0), 2, nearest))
     row = row_of[column]
     sink = jnp.where(row < 0, column, -1)
     length, reached = distance[column], reached.at[column].set(True)
