@@ -8,7 +8,10 @@ from trajvit.data.transforms import AUGMENTATIONS
 from trajvit.encoders import ENCODERS, TEXT_ENCODERS
 from trajvit.evaluators import EVALUATORS
 from trajvit.layers.attention_methods import ATTENTIONS
+from trajvit.layers.stems import STEMS
 from trajvit.models import MODELS
+from trajvit.models.features import FEATURES
+from trajvit.models.traj_adapter import ADAPTERS
 from trajvit.objectives import OBJECTIVES
 from trajvit.ops.attention.grids.orders import ORDERS
 from trajvit.ops.attention.patterns import PATTERNS
@@ -24,12 +27,15 @@ TABLES = {
   "data.text.name": TEXT_TOKENIZERS,
   "model.name": MODELS,
   "model.tokenizer.name": TOKENIZERS,
+  "model.tokenizer.stem.name": STEMS,
   "model.encoder.name": ENCODERS,
   "model.encoder.reducers": REDUCERS,
   "model.encoder.attention.name": ATTENTIONS,
   "model.encoder.pattern.name": PATTERNS,
   "model.encoder.pattern.order.name": ORDERS,
   "model.text.name": TEXT_ENCODERS,
+  "model.features.name": FEATURES,
+  "model.adapter.name": ADAPTERS,
   "objectives": OBJECTIVES,
   "evals": EVALUATORS,
 }

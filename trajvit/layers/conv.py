@@ -4,6 +4,12 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from trajvit.layers import linear
+
+INITIALIZERS = linear.INITIALIZERS | {
+  "kaiming": nnx.initializers.variance_scaling(2.0, "fan_out", "normal"),
+}
+
 
 class Conv(nnx.Module):
   """Convolution of images [B, H, W, C], padded alike on both sides.
@@ -13,9 +19,12 @@ class Conv(nnx.Module):
     outputs: channels out.
     kernel_size: rows = columns of the kernel.
     stride: of both axes.
-    bias: whether there is one.
+    groups: of channels, each convolved by itself; `inputs` of them with as many
+      outputs make a depthwise convolution.
+    bias: whether there is one; it starts at zero.
+    init: of the kernel, a name in INITIALIZERS; "kaiming" is normal by fan-out.
     dtype: of the products.
-    rngs: holds the key of the initial values, Kaiming normal by fan-out.
+    rngs: holds the key of the initial values.
   """
 
   def __init__(
@@ -25,15 +34,17 @@ class Conv(nnx.Module):
     kernel_size: int,
     *,
     stride: int = 1,
+    groups: int = 1,
     bias: bool = False,
+    init: str = "kaiming",
     dtype=jnp.float32,
     rngs: nnx.Rngs,
   ):
-    self.stride, self.dtype = stride, dtype
+    self.stride, self.groups, self.dtype = stride, groups, dtype
     self.padding = (kernel_size - 1) // 2
-    init = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
-    shape = (kernel_size, kernel_size, inputs, outputs)
-    self.kernel = nnx.Param(init(rngs.params(), shape, jnp.float32))
+    shape = (kernel_size, kernel_size, inputs // groups, outputs)
+    kernel = INITIALIZERS[init](rngs.params(), shape, jnp.float32)
+    self.kernel = nnx.Param(kernel)
     self.bias = nnx.Param(jnp.zeros(outputs)) if bias else None
 
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -44,5 +55,6 @@ class Conv(nnx.Module):
       window_strides=(self.stride, self.stride),
       padding=[(self.padding, self.padding)] * 2,
       dimension_numbers=("NHWC", "HWIO", "NHWC"),
+      feature_group_count=self.groups,
     )
     return y if self.bias is None else y + self.bias[...].astype(self.dtype)
