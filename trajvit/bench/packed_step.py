@@ -15,8 +15,8 @@ from trajvit.training.state import init_state
 from trajvit.training.step import make_train_step
 from trajvit.types import Batch, Clip, PackedGroup, Text
 
-# Small frames, so that the encoder is most of the step.
-FRAMES, SIZE, PATCH, WORDS, VOCABULARY = 2, 64, 4, 8, 64
+# One small frame, so that the encoder is most of the step.
+FRAMES, SIZE, PATCH, WORDS, VOCABULARY = 1, 64, 4, 8, 64
 GRID = SIZE // PATCH
 
 

@@ -44,8 +44,8 @@ def add_arguments(parser):
   add("--clips", type=int, help="of a group; default: 64, for videos 256")
   add("--overflow", type=float, default=1e-3, help="share of tokens to lose")
   add("--width", type=int, help="of the encoder; default: 192, or 768")
-  add("--depth", type=int, help="of the encoder; default: 4, or 12")
-  add("--heads", type=int, help="of the encoder; default: 4, or 12")
+  add("--depth", type=int, help="of the encoder; default: 12")
+  add("--heads", type=int, help="of the encoder; default: 3, or 12")
   add("--dtype", help="default: float32 on a CPU, bfloat16 elsewhere")
   add("--rounds", type=int, default=5, help="medians are over so many runs")
   add("--fill-only", action="store_true", help="time nothing")
@@ -174,8 +174,8 @@ def _trunk(args) -> Trunk:
   small = jax.default_backend() == "cpu"
   return Trunk(
     width=args.width or (192 if small else 768),
-    depth=args.depth or (4 if small else 12),
-    heads=args.heads or (4 if small else 12),
+    depth=args.depth or 12,
+    heads=args.heads or (3 if small else 12),
     dtype=args.dtype or ("float32" if small else "bfloat16"),
   )
 
