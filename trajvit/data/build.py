@@ -5,13 +5,21 @@ import dataclasses
 from trajvit.data.example import ClipSpec
 from trajvit.data.loader import Loader
 from trajvit.data.packing import Packing
+from trajvit.data.segmentation import Davis2017, Mose, YouTubeVis
 from trajvit.data.synthetic import MovingSprites
 from trajvit.data.text import TEXT_TOKENIZERS
 from trajvit.data.video_files import VideoFiles
 from trajvit.table import Table, check_arguments
 
 SOURCES = Table(
-  "source", {"moving_sprites": MovingSprites, "video_files": VideoFiles}
+  "source",
+  {
+    "davis_2017": Davis2017,
+    "mose": Mose,
+    "moving_sprites": MovingSprites,
+    "video_files": VideoFiles,
+    "youtube_vis": YouTubeVis,
+  },
 )
 
 _DATA = ("batch_size", "clip", "text", "packing", "train", "loader")
