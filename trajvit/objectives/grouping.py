@@ -101,22 +101,21 @@ def _losses(logits, batch, merge_samples, count_unlabelled):
   wanted = jnp.where(flat >= 0, wanted, -1).reshape(labels.shape)
 
   sums = segmentation_losses.pixel_sums(logits, wanted)
+  dice_sums = sums
   if merge_samples:
-    merged = segmentation_losses.merge_samples(sums, slots)
-  else:
-    merged = sums
+    dice_sums = segmentation_losses.merge_samples(sums, slots)
   mean = segmentation_losses.pixel_mean
   losses = {
-    "dice": segmentation_losses.dice(merged),
+    "dice": segmentation_losses.dice(dice_sums),
     "focal": mean(sums.focal, sums),
     "cross_entropy": mean(sums.cross_entropy, sums),
   }
   dropped = jnp.maximum(count - num_slots, 0)
-  clips = jnp.maximum(real.any((1, 2, 3)).sum(), 1)
+  num_clips = jnp.maximum(real.any((1, 2, 3)).sum(), 1)
   measured = {
     "matched_iou": iou.sum() / jnp.maximum((count - dropped).sum(), 1),
-    "labels": count.sum() / clips,
-    "labels_dropped": dropped.sum() / clips,
+    "labels": count.sum() / num_clips,
+    "labels_dropped": dropped.sum() / num_clips,
   }
   return losses, measured
 

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from trajvit.ops.assignment import linear_assignment
 
@@ -31,8 +32,8 @@ def resize_labels(labels: jax.Array, grid: tuple[int, int]) -> jax.Array:
       f"a label map of {height} x {width} cells cannot be shown on a grid of "
       f"another shape, {grid[0]} x {grid[1]}"
     )
-  y = jnp.arange(grid[0]) * height // grid[0]
-  x = jnp.arange(grid[1]) * width // grid[1]
+  y = np.arange(grid[0]) * height // grid[0]
+  x = np.arange(grid[1]) * width // grid[1]
   return labels[:, :, y[:, None], x]
 
 
