@@ -29,21 +29,18 @@ class Grouping:
   has the pixels of the video there, so make it as fine as the frames.
   """
 
-  def __init__(
-    self, loader, *, modes: Sequence[str] = MODES, contours: bool = True
-  ):
+  def __init__(self, loader, *, modes: Sequence[str] = MODES):
     """Checks the arguments; nothing is read yet.
 
     Args:
       loader: `evaluate()` yields (Batch, BatchInfo), clips with tracks.
       modes: ways of counting tubes, of `tubes.MODES`, which says what they are.
-      contours: whether to measure F too, which takes most of the time.
 
     Raises:
       ValueError: an unknown mode.
     """
     _check_modes(modes)
-    self.loader, self.modes, self.contours = loader, tuple(modes), contours
+    self.loader, self.modes = loader, tuple(modes)
 
   def run(self, predict, variables) -> dict[str, float]:
     """Returns the metrics of all clips that can be read.
@@ -51,7 +48,8 @@ class Grouping:
     Args:
       predict: `(variables, batch) -> outputs`, with `assignment` [B, T, h, w]
         integers in `outputs["aux"]["tokenizer"]`: the token that owns a cell,
-        or -1 for none. It gets neither text nor tracks, and is compiled once.
+        or -1 for none. It gets neither text nor tracks, nor a layout made of
+        them, and is compiled once.
       variables: of the model.
 
     Returns:
@@ -66,9 +64,7 @@ class Grouping:
     """
     counts = collections.Counter(n_missing=0, n_dropped_tracks=0)
     with contextlib.closing(self._pairs(predict, variables, counts)) as pairs:
-      metrics = grouping_metrics(
-        pairs, modes=self.modes, contours=self.contours
-      )
+      metrics = grouping_metrics(pairs, modes=self.modes)
     return metrics | {name: float(value) for name, value in counts.items()}
 
   def _pairs(self, predict, variables, counts):
@@ -81,7 +77,7 @@ class Grouping:
         if truth is None:
           raise ValueError("grouping needs clips with tracks, got none")
         blind = dataclasses.replace(batch.clip, tracks=None)
-        blind = dataclasses.replace(batch, clip=blind, text=None)
+        blind = dataclasses.replace(batch, clip=blind, text=None, layout=None)
         predicted = np.asarray(_assignment(predict, variables, blind))
         if predicted.ndim != 4 or predicted.shape[:2] != truth.shape[:2]:
           raise ValueError(
@@ -99,7 +95,6 @@ def grouping_metrics(
   pairs: Iterable[tuple[np.ndarray, np.ndarray]],
   *,
   modes: Sequence[str] = MODES,
-  contours: bool = True,
 ) -> dict[str, float]:
   """Returns the metrics of label maps, whoever made them.
 
@@ -107,7 +102,6 @@ def grouping_metrics(
     pairs: a (predicted [T, h, w], truth [T, H, W]) a clip, integers, negative =
       none; the grids may differ, from clip to clip too, see `tubes.overlaps`.
     modes: of `tubes.MODES`.
-    contours: whether to measure F.
 
   Returns:
     standard_VEQ, _SQ, _RQ, _STQ_EN, and so on for every mode: means over
@@ -115,8 +109,8 @@ def grouping_metrics(
       `trajtok_compat`, as in the released code, and is left out elsewhere.
     J: region similarity, mean over the objects of all clips; every object has
       a tube of its own, see `match_objects`.
-    F: contour accuracy of the same pairs, mean over objects; with `contours`.
-    J&F: the mean of the two; likewise.
+    F: contour accuracy of the same pairs, mean over objects.
+    J&F: the mean of the two.
     coverage: of the cells of all objects, the share in their object's tube.
     active_tokens_per_clip: labels that own a cell, mean over clips.
     objects_per_clip: mean over clips.
@@ -131,7 +125,7 @@ def grouping_metrics(
   _check_modes(modes)
   sums = collections.Counter()
   for predicted, truth in pairs:
-    sums.update(_clip_sums(predicted, truth, modes, contours))
+    sums.update(_clip_sums(predicted, truth, modes))
   if not sums["objects"]:
     raise ValueError(
       f"grouping needs a clip with an object, {sums['clips']} clips have none"
@@ -144,12 +138,11 @@ def grouping_metrics(
     counted = clips if mode == "trajtok_compat" else with_objects
     for name in _SCORES:
       metrics[f"{mode}_{name}"] = sums[mode, name] / counted
-  metrics["J"] = sums["J"] / objects
-  if contours:
-    metrics["F"] = sums["F"] / objects
-    metrics["J&F"] = (metrics["J"] + metrics["F"]) / 2
   return {
     **metrics,
+    "J": sums["J"] / objects,
+    "F": sums["F"] / objects,
+    "J&F": (sums["J"] + sums["F"]) / (2 * objects),
     "coverage": sums["covered_cells"] / sums["object_cells"],
     "active_tokens_per_clip": sums["tokens"] / clips,
     "objects_per_clip": objects / clips,
@@ -159,7 +152,7 @@ def grouping_metrics(
   }
 
 
-def _clip_sums(predicted, truth, modes, contours) -> dict:
+def _clip_sums(predicted, truth, modes) -> dict:
   """Returns what one clip adds to the sums, as Python numbers."""
   found = overlaps(predicted, truth)
   tubes, similarity = match_objects(found)
@@ -171,6 +164,7 @@ def _clip_sums(predicted, truth, modes, contours) -> dict:
     "objects": len(tubes),
     "tokens": int((np.unique(predicted) >= 0).sum()),
     "J": float(similarity.sum()),
+    "F": _summed_contour_accuracy(predicted, truth, found, tubes),
     "covered_cells": int(shared.sum()),
     "object_cells": int(found.truth_area.sum()),
   }
@@ -178,8 +172,6 @@ def _clip_sums(predicted, truth, modes, contours) -> dict:
     result = score_overlaps(found, mode)
     for name, field in _SCORES.items():
       sums[mode, name] = getattr(result, field)
-  if contours:
-    sums["F"] = _summed_contour_accuracy(predicted, truth, found, tubes)
   return sums
 
 
