@@ -1,8 +1,9 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from trajvit.ops.position import fourier, rotary, sinusoid
+from trajvit.ops.position import fourier, rotary, rotary_3d, sinusoid
 
 
 def test_shared_bank_has_the_values_of_the_reference():
@@ -45,6 +46,24 @@ def test_rotary_products_depend_on_the_distance_alone(rng):
 
   assert np.isclose(product(3, 5), product(10, 12), atol=1e-5)
   assert not np.isclose(product(3, 5), product(3, 9), atol=1e-3)
+
+
+def test_rotary_3d_turns_a_block_of_channels_for_each_axis(rng):
+  """Heads of 64: blocks of 10 channels, five frequencies, 34 left alone."""
+  x = rng.normal(size=(2, 4, 1, 64)).astype(np.float32)
+  positions = rng.integers(0, 9, (4, 3))
+  got = jax.jit(rotary_3d)(x, positions)
+  for axis in range(3):
+    block = slice(10 * axis, 10 * axis + 10)
+    turn = jax.jit(rotary, static_argnums=2)
+    expected = turn(x[..., block], positions[:, axis], 10)
+    np.testing.assert_allclose(got[..., block], expected, atol=1e-6)
+  np.testing.assert_array_equal(got[..., 30:], x[..., 30:])
+
+
+def test_rotary_3d_refuses_narrow_heads():
+  with pytest.raises(ValueError, match="at least 12 channels, got 8"):
+    rotary_3d(jnp.zeros((1, 1, 8)), jnp.zeros((1, 3)))
 
 
 def test_fourier_ends_with_the_coordinates():
