@@ -90,7 +90,7 @@ def test_has_the_size_of_the_released_decoder():
   assert count == convolutions + 2 * 256 + (128 * 64 + 64) == 664_512
 
 
-def test_gradients_are_finite_and_reach_everything(rng, nnx_mode):
+def test_gradients_are_finite_and_reach_everything(rng):
   upscale = Upscale(16, scale=8, dtype=jnp.bfloat16, rngs=nnx.Rngs(params=0))
   graphdef, state = nnx.split(upscale)
   x = rng.normal(size=(2, 2, 16)).astype(np.float32)

@@ -16,9 +16,9 @@ from trajvit.layers.stems.trunk import Trunk
 class ConvStem(nnx.Module):
   """Linear patches and 3 x 3 convolutions at a few scales, summed.
 
-  Fine cells keep edges, coarse ones bring context: with the default, a cell
-  sees about 100 pixels around it. Where its patches lie it cannot tell, beyond
-  the zeros at the border.
+  Fine cells keep edges, coarse ones bring context: with the default stages a
+  cell sees a square of 22 x 22 cells. Where it lies in the frame it can tell by
+  the zeros beyond the border only.
 
   Args:
     stride: pixels on a side of a cell of the finest stage, such as 4 or 8.
