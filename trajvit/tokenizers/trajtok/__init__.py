@@ -1,0 +1,18 @@
+"""TrajTok: trajectory tokens from pixels alone, learned end to end."""
+
+from trajvit.tokenizers.trajtok.pooling import SegmentPool
+from trajvit.tokenizers.trajtok.segmenter import (
+  Segmentation,
+  Segmenter,
+  build_segmenter,
+)
+from trajvit.tokenizers.trajtok.tokenizer import SegmentTokenizer, trajtok
+
+__all__ = [
+  "SegmentPool",
+  "SegmentTokenizer",
+  "Segmentation",
+  "Segmenter",
+  "build_segmenter",
+  "trajtok",
+]

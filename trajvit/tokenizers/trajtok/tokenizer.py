@@ -1,0 +1,123 @@
+"""TrajTok as a tokenizer: a segmenter, and what is read of its slots."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from trajvit.tokenizers.trajtok.pooling import SegmentPool
+from trajvit.tokenizers.trajtok.segmenter import Segmenter, build_segmenter
+from trajvit.types import Clip, Tokens
+
+
+class SegmentTokenizer(nnx.Module):
+  """Finds the trajectories of a clip and makes tokens of them, from pixels.
+
+  Args:
+    segmenter: frames -> Segmentation.
+    pool: features and logits -> Tokens.
+    freeze: let no gradient into the segmenter, whose features the pool reads
+      as well. It saves the backward pass; an optimizer that decays weights
+      must be told too, by its `frozen`.
+  """
+
+  needs_tracks = False
+
+  def __init__(
+    self, segmenter: Segmenter, pool: SegmentPool, *, freeze: bool = False
+  ):
+    self.segmenter, self.pool, self.freeze = segmenter, pool, freeze
+
+  def __call__(self, clip: Clip, *, key=None) -> tuple[Tokens, dict]:
+    """Returns N = M K' tokens; those of slots without a cell are masked.
+
+    Args:
+      clip: `frames` [B, T, H, W, 3] float, any T; tracks are not read.
+      key: given in training, when high-resolution logits are computed.
+
+    Returns:
+      Tokens, and aux: `logits` [B, T, h, w, M] float32; `assignment`
+      [B, T, h, w] int32 in [0, M), or -1 in padding frames; in training, and if
+      the segmenter has them, `high_logits` [B, T, H', W', M] float32.
+    """
+    found = self.segmenter(clip.frames, clip.frame_mask, train=key is not None)
+    if self.freeze:
+      found = jax.lax.stop_gradient(found)
+    tokens, owner = self.pool(found.patches, found.logits, clip.frame_mask)
+    return tokens, found.aux(owner)
+
+
+def trajtok(
+  *,
+  stem: dict,
+  num_slots: int = 128,
+  segment_width: int | None = None,
+  depth: int = 2,
+  position: str = "rotary_3d",
+  high_resolution: bool = False,
+  detach: bool = True,
+  assignment: str = "hard",
+  max_level: int = 0,
+  level: int | None = None,
+  add_mean: bool = True,
+  use_latents: bool = True,
+  leak_last_two: bool = False,
+  freeze: bool = False,
+  remat: bool = False,
+  width: int,
+  num_heads: int,
+  dtype=jnp.float32,
+  rngs: nnx.Rngs,
+) -> SegmentTokenizer:
+  """TrajTok: trajectories found by a segmenter, learned with the rest.
+
+  Source: TrajTok (CVPR 2026), whose encoder is called TrajViT2.
+
+  Args:
+    stem: spec of an entry in STEMS.
+    num_slots: M, the most trajectories that a clip can have.
+    segment_width: D of the segmenter and of the pool; None is `width`.
+    depth: layers of each of the two perceivers.
+    position: of both; see `layers.perceiver`.
+    high_resolution: see `Segmenter`.
+    detach: see `Segmenter`.
+    assignment: see `SegmentPool`, as for the next five.
+    max_level: a slot has 2^max_level latents.
+    level: of which the first 2^level become tokens.
+    add_mean: whether latents start at the slot's soft mean.
+    use_latents: whether there are any besides it.
+    leak_last_two: of the released code, for imported weights.
+    freeze: see `SegmentTokenizer`.
+    remat: recompute the layers of the perceivers in the backward pass.
+    width: of the tokens.
+    num_heads: K of both perceivers.
+    dtype: of the products.
+    rngs: holds the key of the initial values.
+  """
+  both = dict(
+    num_slots=num_slots,
+    num_heads=num_heads,
+    depth=depth,
+    position=position,
+    remat=remat,
+    dtype=dtype,
+    rngs=rngs,
+  )
+  segmenter = build_segmenter(
+    stem,
+    width=segment_width or width,
+    high_resolution=high_resolution,
+    detach=detach,
+    **both,
+  )
+  pool = SegmentPool(
+    segmenter.width,
+    width,
+    assignment=assignment,
+    max_level=max_level,
+    level=level,
+    add_mean=add_mean,
+    use_latents=use_latents,
+    leak_last_two=leak_last_two,
+    **both,
+  )
+  return SegmentTokenizer(segmenter, pool, freeze=freeze)
