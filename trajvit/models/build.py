@@ -4,10 +4,17 @@ import jax.numpy as jnp
 from flax import nnx
 
 from trajvit.encoders import ENCODERS, TEXT_ENCODERS
+from trajvit.models.connector import Connector
+from trajvit.models.features import FEATURES
+from trajvit.models.probe import Probe
+from trajvit.models.regions import build_regions
+from trajvit.models.segmenter import SegmenterModel
+from trajvit.models.traj_adapter import ADAPTERS
 from trajvit.models.video_text import VideoText
 from trajvit.reducers import REDUCERS
 from trajvit.table import Table, check_arguments
 from trajvit.tokenizers import TOKENIZERS
+from trajvit.tokenizers.trajtok import Segmenter, build_segmenter
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
@@ -41,9 +48,7 @@ def video_text(
     **options: of `VideoText`.
   """
   check_arguments("model 'video_text'", VideoText, options)
-  if dtype not in DTYPES:
-    raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
-  shared = dict(dtype=DTYPES[dtype], rngs=rngs)
+  shared = dict(dtype=_dtype(dtype), rngs=rngs)
   encoder = dict(encoder)
   encoder["reducers"] = [
     spec and REDUCERS.build(spec, **shared)
@@ -64,7 +69,110 @@ def video_text(
   return VideoText(tokenizer, encoder, text, rngs=rngs, **options)
 
 
-MODELS = Table("model", {"video_text": video_text})
+def segmenter(
+  *,
+  stem: dict,
+  width: int,
+  normalization: str = "symmetric",
+  dtype: str = "float32",
+  rngs: nnx.Rngs,
+  **options,
+) -> SegmenterModel:
+  """TrajTok's segmenter alone, to be trained from tracks.
+
+  Args:
+    stem: spec of an entry in STEMS.
+    width: D.
+    normalization: of the frames, see `models.normalization`.
+    dtype: "float32" or "bfloat16", of the products.
+    rngs: holds the key of the initial values.
+    **options: of `Segmenter`.
+  """
+  check_arguments("model 'segmenter'", Segmenter, options)
+  found = build_segmenter(
+    stem, width=width, dtype=_dtype(dtype), rngs=rngs, **options
+  )
+  return SegmenterModel(found, normalization=normalization)
+
+
+def probe(
+  *,
+  features: dict,
+  adapter: dict,
+  dtype: str = "float32",
+  rngs: nnx.Rngs,
+  clip_shape: tuple[int, int, int],
+  max_tracks: int,
+  **options,
+) -> Probe:
+  """An attentive probe on a frozen encoder, over patches or trajectories.
+
+  Args:
+    features: spec of an entry in FEATURES.
+    adapter: spec of an entry in ADAPTERS. It is offered the width of the
+      features and `max_tracks`.
+    dtype: "float32" or "bfloat16", of the products.
+    rngs: holds the key of the initial values.
+    clip_shape: (T, H, W).
+    max_tracks: M of given tracks.
+    **options: of `Probe`.
+  """
+  check_arguments("model 'probe'", Probe, options)
+  shared = dict(dtype=_dtype(dtype), rngs=rngs)
+  features = FEATURES.build(features, clip_shape=clip_shape, **shared)
+  adapter = ADAPTERS.build(
+    adapter, width=features.width, max_tracks=max_tracks, **shared
+  )
+  return Probe(features, adapter, **shared, **options)
+
+
+def connector(
+  *,
+  features: dict,
+  segmenter: dict | None = None,
+  normalization: str = "symmetric",
+  size: int | None = None,
+  dtype: str = "float32",
+  rngs: nnx.Rngs,
+  clip_shape: tuple[int, int, int],
+  max_tracks: int,
+  **options,
+) -> Connector:
+  """Tokens for a language model, one a trajectory and chunk (TrajVLM).
+
+  Args:
+    features: spec of an entry in FEATURES.
+    segmenter: arguments of `build_segmenter`; None takes the clip's tracks.
+    normalization: of the frames that the segmenter reads.
+    size: rows = columns that they are shrunk to; None leaves them.
+    dtype: "float32" or "bfloat16", of the products.
+    rngs: holds the key of the initial values.
+    clip_shape: (T, H, W).
+    max_tracks: M of given tracks.
+    **options: of `Connector`.
+  """
+  check_arguments("model 'connector'", Connector, options)
+  shared = dict(dtype=_dtype(dtype), rngs=rngs)
+  features = FEATURES.build(features, clip_shape=clip_shape, **shared)
+  regions = build_regions(
+    segmenter,
+    max_tracks=max_tracks,
+    normalization=normalization,
+    size=size,
+    **shared,
+  )
+  return Connector(features, regions, **shared, **options)
+
+
+MODELS = Table(
+  "model",
+  {
+    "connector": connector,
+    "probe": probe,
+    "segmenter": segmenter,
+    "video_text": video_text,
+  },
+)
 
 
 def build_model(spec: dict, *, seed: int, **context) -> nnx.Module:
@@ -80,3 +188,9 @@ def build_model(spec: dict, *, seed: int, **context) -> nnx.Module:
     ValueError: an unknown name, or a key that nobody reads.
   """
   return MODELS.build(spec, rngs=nnx.Rngs(params=seed), **context)
+
+
+def _dtype(name):
+  if name not in DTYPES:
+    raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {name!r}")
+  return DTYPES[name]
