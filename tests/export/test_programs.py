@@ -3,6 +3,7 @@
 import jax
 import jax.export
 import numpy as np
+import pytest
 from flax import nnx
 from tiny import CLIP_SHAPE
 from tiny_runs import MODEL, tiny_run
@@ -75,9 +76,9 @@ def test_a_program_runs_for_any_batch_size(nnx_mode, rng):
 def test_the_text_tower_exports_in_both_modes(nnx_mode):
   run = tiny_run()
   clip = {"frames": 4, "size": 32, "tracks": None, "text": {"length": 6}}
-  program = model_programs(clip)["encode_text"]
-  weights = flat_weights(run.variables)
   model = nnx.eval_shape(run.build)
+  program = model_programs(model, clip)["encode_text"]
+  weights = flat_weights(run.variables)
   exported = export_program(program, model, weights, ["cpu"])
   assert exported.platforms == ("cpu",)
   assert exported.out_avals[0].shape[1:] == (8,)
@@ -90,9 +91,10 @@ def test_an_attention_pattern_exports_without_kernels(rng):
     encoder=MODEL["encoder"] | dict(pattern=window),
   )
   clip = {"frames": 4, "size": 32, "tracks": None, "text": None}
-  program = model_programs(clip)["encode"]
+  model = nnx.eval_shape(run.build)
+  program = model_programs(model, clip)["encode"]
   weights = flat_weights(run.variables)
-  exported = export_program(program, nnx.eval_shape(run.build), weights)
+  exported = export_program(program, model, weights)
   text = exported.mlir_module()
   assert "tpu_custom_call" not in text and "triton" not in text
   frames = rng.integers(0, 256, (3, *CLIP_SHAPE, 3), np.uint8)
@@ -103,6 +105,9 @@ def test_an_attention_pattern_exports_without_kernels(rng):
 
 def test_what_a_model_cannot_do_is_no_program():
   clip = {"frames": 4, "size": 32, "tracks": None, "text": None}
-  programs = model_programs(clip)
+  model = nnx.eval_shape(tiny_run().build)
+  programs = model_programs(model, clip)
   assert programs.keys() == {"encode", "tokenize"}
   assert programs["encode"].inputs.keys() == {"frames"}
+  with pytest.raises(ValueError, match="with encode_video, .*, got Scaled"):
+    model_programs(Scaled(), clip)

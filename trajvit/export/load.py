@@ -60,8 +60,10 @@ class Encoder:
       _check_weights(file, program, weights)
       self._programs[name] = jax.jit(program.call)
 
-  def encode(self, video, tracks=None) -> jax.Array:
-    """Returns the embedding of a clip, float32 of norm 1.
+  def encode(self, video, tracks=None) -> jax.Array | dict:
+    """Returns the embedding of a clip, float32 of norm 1; or its tokens.
+
+    The tokens are those of a connector, for a language model.
 
     Args:
       video: uint8 RGB, [B, T, H, W, 3] or [T, H, W, 3]; or the path of a video
@@ -72,11 +74,12 @@ class Encoder:
         pixels where the encoder needs them (this needs trajvit[tracks]).
 
     Returns:
-      [B, E], or [E] for one clip.
+      [B, E]; or of a connector {"features": [B, N, D], "mask": [B, N] bool};
+      without the leading B for one clip.
 
     Raises:
       ValueError: the video or the tracks are not as above, or tracks are given
-        to an encoder that reads none.
+        to an encoder that reads none, or the export has no such program.
     """
     return self._run("encode", video, tracks)
 
@@ -133,6 +136,11 @@ class Encoder:
     return jax.tree.map(lambda x: x[0], outputs) if single else outputs
 
   def _call(self, name, *inputs):
+    if name not in self._programs:
+      raise ValueError(
+        f"this export has no program {name!r}; it has "
+        f"{', '.join(self._programs)}"
+      )
     return self._programs[name](self._weights, *inputs)
 
 

@@ -32,28 +32,41 @@ class Program:
   inputs: dict[str, tuple]
 
 
-def model_programs(preprocessing: dict) -> dict[str, Program]:
-  """Returns what to export of a model, by name.
+def model_programs(
+  model: nnx.Module, preprocessing: dict
+) -> dict[str, Program]:
+  """Returns what to export of a model, by name: what it has a method for.
 
-  The model has the methods `encode_video` and `tokenize`, and `encode_text` if
-  the preprocessing has text; see `models.video_text`.
+  `encode_video(clip)` returns an array or a dict of arrays, `tokenize(clip)`
+  Tokens, and `encode_text(text)` an array, which is exported if the
+  preprocessing has text; see `models.video_text` and `models.connector`.
 
   Args:
+    model: its class decides; what its arrays hold is not read.
     preprocessing: of the export.
+
+  Raises:
+    ValueError: it has none of them.
   """
   frames, size = preprocessing["frames"], preprocessing["size"]
   inputs = {"frames": (jnp.uint8, (frames, size, size, 3))}
   if preprocessing["tracks"] is not None:
     grid = preprocessing["tracks"]["grid"]
     inputs["tracks"] = (jnp.int32, (frames, grid, grid))
-  programs = {
-    "encode": Program(_encode, inputs),
-    "tokenize": Program(_tokenize, inputs),
-  }
+  programs = {}
+  if hasattr(model, "encode_video"):
+    programs["encode"] = Program(_encode, inputs)
+  if hasattr(model, "tokenize"):
+    programs["tokenize"] = Program(_tokenize, inputs)
   if preprocessing["text"] is not None:
     shape = (preprocessing["text"]["length"],)
     inputs = {"ids": (jnp.int32, shape), "mask": (jnp.bool_, shape)}
     programs["encode_text"] = Program(_encode_text, inputs)
+  if not programs:
+    raise ValueError(
+      "an export needs a model with encode_video, tokenize or encode_text, "
+      f"got {type(model).__name__}"
+    )
   return programs
 
 

@@ -3,7 +3,8 @@
 OUT/config.json          what was trained and how the export was made
     preprocessing.json   what the programs expect of a clip and a caption
     model.safetensors    weights, "params/..." and "batch_stats/..."
-    encode.stablehlo     (weights, frames[, tracks]) -> embedding
+    encode.stablehlo     (weights, frames[, tracks]) -> embedding, or for a
+                         connector {"features", "mask"}
     tokenize.stablehlo   (weights, frames[, tracks]) -> tokens
     encode_text.stablehlo  (weights, ids, mask) -> embedding
 """
@@ -81,7 +82,8 @@ def preprocessing(run: RestoredRun, model: nnx.Module) -> dict:
   """Returns what the programs expect of a clip and of a caption."""
   spec = ClipSpec(**run.config.data["clip"])
   tracks = text = None
-  if getattr(model.tokenizer, "needs_tracks", False):
+  reader = getattr(model, "tokenizer", model)
+  if getattr(reader, "needs_tracks", False):
     tracks = {
       "dtype": "int32",
       "layout": "BTHW",
@@ -117,7 +119,7 @@ def _write(run, model, directory, platforms) -> dict:
   weights = flat_weights(jax.device_get(run.variables))
   (directory / "model.safetensors").write_bytes(safetensors.numpy.save(weights))
   programs = {}
-  for name, program in model_programs(clip).items():
+  for name, program in model_programs(model, clip).items():
     exported = export_program(program, model, weights, platforms)
     file = f"{name}.stablehlo"
     (directory / file).write_bytes(exported.serialize())
