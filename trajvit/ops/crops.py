@@ -17,7 +17,7 @@ def crop_tracks(
 
   Args:
     frames: [B, T, H, W, C] float.
-    tracks: [B, T, h, w] int32 in [0, M), or -1; h and w divide H and W.
+    tracks: [B, T, h, w] int32 in [0, M), or -1, on a grid of any size.
     num_tracks: M.
     size: S, rows = columns of a crop.
 

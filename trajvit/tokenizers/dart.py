@@ -28,9 +28,9 @@ class DartTokenizer(nnx.Module):
   We differ: scores come from the patches and not from a frozen CNN; they are
   standardised in a frame or clip and not over the batch, on which a clip's
   tokens would then depend; a region is the mean of its patches, weighted by
-  the covered area, in place of pixels sampled to a square of fixed size. How
-  tokens are shared between frames (`scope="clip"`) is our reading of what the
-  paper does with video: all frames' strips are laid end to end.
+  the covered area, in place of pixels sampled to a square of fixed size. The
+  released cut is for images; to share tokens out between frames, by laying all
+  their strips end to end (`scope="clip"`), is ours.
 
   Args:
     patch: (frames, rows, columns) of the patches that are scored and pooled.

@@ -21,17 +21,16 @@ class ObjectTokenizer(nnx.Module):
   """Object tokens (VideoOrion): a mean over each track's frames, projected.
 
   Source: VideoOrion, arXiv:2411.16156, which detects, segments and tracks with
-  expert models and gives a language model one token an object beside tokens of
-  the whole scene: features pooled by the object's mask in every frame, averaged
-  over the frames and projected by a perceptron. Next to `trajectory`, which
-  reads a track with resamplers, this is the plain mean.
+  expert models, gathers what an object looks like over space and time, and
+  gives a language model one token for it beside tokens of the whole scene.
+  Next to `trajectory`, which reads a track with resamplers, this is the mean.
 
-  We differ, or fill in what its abstract leaves open: tracks are given; the
-  stem is trained with the rest, where theirs is a frozen CLIP; when (and,
-  which is ours, where) an object is enters every frame, and the average lies
-  between the two layers of the projector: averaged before the first, the order
-  of frames would be lost. Every frame counts alike, however small the object.
-  Scene tokens are another tokenizer's matter.
+  We know the paper's outline and fill in the rest: features are pooled by the
+  object's mask in every frame, frames count alike however small the object, and
+  the mean over them lies between the two layers of the projector, after a
+  nonlinearity, so that what is seen *when* survives it; that the place of the
+  object enters beside the time is ours. Tracks are given, the stem is trained
+  with the rest, and scene tokens are another tokenizer's matter.
 
   Args:
     stem: spec of an entry in STEMS.

@@ -28,10 +28,10 @@ class SemanticTokenizer(nnx.Module):
   reads. `Recovery` is the way back to the patches (STViT-R).
 
   We differ: the paper first runs a few blocks of the ViT on the patches, here
-  tokens come before the encoder; windows span frames as well, of which the
-  paper's video models say little; the residual is always there, with no layer
-  scale of 1e-5 on what is read (the released code leaves the residual out by
-  default, so that tokens start at almost nothing).
+  tokens come before the encoder; windows span frames as well, which is our
+  reading for video; the residual is always there, with no layer scale of 1e-5
+  on what is read (the released code, which is for windowed attention, leaves
+  the residual out by default, so that tokens start at almost nothing).
 
   Args:
     patch: (frames, rows, columns) of a patch; each divides the clip.
