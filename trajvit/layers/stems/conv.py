@@ -25,7 +25,9 @@ class ConvStem(nnx.Module):
     widths: channels of each stage; every stage halves the grid. The defaults
       cost alike at every stage.
     depths: blocks of each stage.
-    remat: recompute a block in the backward pass, see `layers.stack`.
+    remat: recompute a block in the backward pass, see `layers.stack`. This and
+      stages too deep to be unrolled there put convolutions into a loop, where
+      they are slow on a CPU.
     width: D.
     dtype: of the products.
     rngs: holds the key of the initial values.
