@@ -49,6 +49,7 @@ from trajvit.training.sharding import (
 from trajvit.training.state import init_state
 from trajvit.training.step import make_train_step
 from trajvit.training.timing import StepTimer
+from trajvit.training.warm_start import warm_start
 from trajvit.training.workdir import check_run_config, write_run_config
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "File of the config.")
@@ -142,6 +143,8 @@ def train(raw: dict, workdir: str) -> None:
     check_data_record(saved_record, data_record)
   else:
     state = jax.jit(first_state, out_shardings=shardings)()
+    if config.warm_start:
+      state = warm_start(state, config.warm_start)
   meta = {
     "model_context": loader.model_context(),
     "commit": provenance.commit(),

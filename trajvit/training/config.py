@@ -87,6 +87,22 @@ class CheckpointConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class WarmStartConfig:
+  """Weights of another run to start from; see `training.warm_start`.
+
+  Attributes:
+    workdir: of that run; read once, before the first step.
+    parts: {path of a module here: its path in that run's model}, such as
+      `{"features/encoder": "encoder"}`; an empty path is the whole model.
+    step: which checkpoint; None = the newest, "best" = the best.
+  """
+
+  workdir: str
+  parts: dict
+  step: int | str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class EvalConfig:
   """One evaluation.
 
@@ -117,6 +133,7 @@ class RunConfig:
     checkpoint: see CheckpointConfig.
     mesh: see MeshConfig.
     evals: {key: EvalConfig}.
+    warm_start: see WarmStartConfig; None = initial values alone.
     compilation_cache: folder of compiled programs; empty means
       ~/.cache/trajvit/jax, and "none" that nothing is kept.
   """
@@ -131,6 +148,7 @@ class RunConfig:
   checkpoint: CheckpointConfig
   mesh: MeshConfig = MeshConfig()
   evals: dict = dataclasses.field(default_factory=dict)
+  warm_start: WarmStartConfig | None = None
   compilation_cache: str = ""
 
   def __post_init__(self):
@@ -145,6 +163,7 @@ PARTS = {
   "optimizer": OptimizerConfig,
   "checkpoint": CheckpointConfig,
   "mesh": MeshConfig,
+  "warm_start": WarmStartConfig,
 }
 
 
