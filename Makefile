@@ -1,5 +1,7 @@
 # Each target makes the environment first. PYTHON picks the interpreter.
 PYTHON ?= python3
+# Processes that run the tests; each takes up to 5 GB.
+JOBS ?= 2
 VENV ?= .venv
 BIN = $(VENV)/bin
 
@@ -20,10 +22,10 @@ quickstart-full: env
 	$(BIN)/trajvit quickstart --full
 
 test: env
-	JAX_PLATFORMS=cpu $(BIN)/python -m pytest
+	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 test-slow: env
-	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -m slow
+	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -m slow -n $(JOBS) --dist worksteal
 
 lint: env
 	$(BIN)/ruff check .
