@@ -57,7 +57,8 @@ class ConvNeXtStem(nnx.Module):
     depths: blocks of each stage.
     widths: channels of each stage.
     layer_scale: initial factor of a block's branch, for each channel.
-    remat: recompute a block in the backward pass, see `layers.stack`.
+    remat: recompute a block in the backward pass, see `layers.stack`. The loops
+      of this and of deep stages make training slow on a CPU, not inference.
     width: D.
     dtype: of the products.
     rngs: holds the key of the initial values.
