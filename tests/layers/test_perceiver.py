@@ -182,23 +182,6 @@ def test_in_3d_latents_are_a_set(inputs):
   assert difference("rotary_1d") > 1e-4
 
 
-def test_recomputation_changes_no_gradient(inputs):
-  latents, x = inputs
-
-  def grads(remat):
-    graphdef, state = nnx.split(make("rotary_3d", depth=1, remat=remat))
-
-    def loss(state):
-      return jnp.square(nnx.merge(graphdef, state)(latents, x)).sum()
-
-    return jax.jit(jax.grad(loss))(state)
-
-  expected, got = jax.tree.leaves(grads(False)), jax.tree.leaves(grads(True))
-  assert len(got) == 4 + 11
-  for a, b in zip(expected, got, strict=True):
-    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
-
-
 @pytest.mark.parametrize(
   ("options", "message"),
   [

@@ -17,7 +17,10 @@ from trajtok_parts import (
   make_segmenter,
 )
 
+from trajvit.tokenizers.trajtok.place import Place
 from trajvit.tokenizers.trajtok.segmenter import hard_assignment
+
+SHAPE = (BATCH, FRAMES, CELLS * PATCH, CELLS * PATCH, 3)
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +69,7 @@ def test_logits_are_scaled_cosines(segmenter, segment, frames):
 
 def test_fine_logits_are_for_training(segment, frames):
   assert segment(frames).high_logits is None
-  plain = make_segmenter()
-  assert plain.high_cell_head is None and plain.high_slot_head is None
+  assert make_segmenter(detach=False).high_cell_head is None
 
 
 def test_any_number_of_frames(segment, frames):
@@ -100,6 +102,30 @@ def test_permuting_latents_permutes_slots(segmenter, segment, frames):
   before = segment(frames)
   np.testing.assert_allclose(found.queries, before.queries[:, order], atol=1e-5)
   np.testing.assert_allclose(found.logits, before.logits[..., order], atol=1e-5)
+
+
+def test_places_know_the_share_of_the_clip_not_the_frame_rate():
+  place = jax.jit(Place(8, rngs=nnx.Rngs(0)), static_argnums=0)
+  few = place((4, 2, 3), None)
+  assert few.shape == (1, 4, 2, 3, 8)
+  many = place((12, 2, 3), None)
+  np.testing.assert_allclose(many[:, 1::3], few, atol=1e-5)
+  mask = jnp.array([[True] * 4 + [False] * 2, [False] + [True] * 4 + [False]])
+  padded = place((6, 2, 3), mask)
+  np.testing.assert_allclose(padded[0, :4], few[0], atol=1e-5)
+  np.testing.assert_allclose(padded[1, 1:5], few[0], atol=1e-5)
+
+
+def test_features_know_their_place_unless_told_not_to(segmenter, segment):
+  """Of black frames the stem makes zeros: what is left is the place."""
+  frames = np.zeros(SHAPE, np.float32)
+  place = segmenter.place((FRAMES, CELLS, CELLS), None)
+  got = segment(frames).patches
+  np.testing.assert_allclose(
+    got, np.tile(place, (BATCH, 1, 1, 1, 1)), atol=1e-5
+  )
+  assert np.ptp(got[0], axis=(0, 1, 2)).min() > 0
+  assert make_segmenter(add_position=False).place is None
 
 
 @pytest.mark.parametrize("detach", [True, False])

@@ -120,20 +120,19 @@ def gradients(**options):
 def choosing(grads):
   """Of what decides the assignment, aside from the stem."""
   names = ["cell_head", "slot_head", "perceiver", "latents", "log_scale"]
-  return min(largest([grads["segmenter"][name] for name in names]))
+  return largest([grads["segmenter"][name] for name in names])
 
 
-@pytest.mark.parametrize("assignment", ["hard", "soft"])
-def test_the_soft_means_tell_the_segmenter_what_to_own(assignment):
-  grads = gradients(assignment=assignment)
+def test_the_soft_means_tell_the_segmenter_what_to_own():
+  grads = gradients()
   assert np.isfinite(largest(grads)).all()
-  assert choosing(grads) > 0 and min(largest(grads["segmenter"]["stem"])) > 0
+  assert min(choosing(grads)) > 0
+  assert min(largest(grads["segmenter"]["stem"])) > 0
 
 
 def test_without_the_soft_means_only_the_stem_learns():
   grads = gradients(add_mean=False)
-  names = ["cell_head", "slot_head", "perceiver", "latents", "log_scale"]
-  assert max(largest([grads["segmenter"][name] for name in names])) == 0
+  assert max(choosing(grads)) == 0
   assert min(largest(grads["segmenter"]["stem"])) > 0
 
 
@@ -186,6 +185,24 @@ def test_a_hard_token_reads_no_other_slot(grid):
     changed.features[:, 2], tokens.features[:, 2], atol=1e-5
   )
   assert np.abs(changed.features - tokens.features).max() > 0.1
+
+
+def test_where_a_slot_goes_is_seen_if_features_know_their_place():
+  """On frames without content, one path and the same one backwards."""
+  place = make_segmenter().place(SHAPE[1:], None)
+  pool = jax.jit(make_pool())
+
+  def path(features, columns):
+    logits = np.zeros((1, *SHAPE[1:], SLOTS), np.float32)
+    for t, column in enumerate(columns):
+      logits[:, t, 1:3, column, 2] = 9
+    return pool(features, logits)[0].features[0, 2]
+
+  def difference(features):
+    return np.abs(path(features, [0, 1, 2]) - path(features, [2, 1, 0])).max()
+
+  same = jnp.broadcast_to(place[:, :1, :1, :1], place.shape)
+  assert difference(place) > 1e-2 and difference(same) < 1e-5
 
 
 def test_levels_are_nested(grid):
@@ -251,29 +268,26 @@ def test_logits_of_other_slots_are_refused(grid):
     make_pool()(features, logits[..., :5])
 
 
-def test_a_config_builds_it_and_it_exports(rng):
-  """From a spec; in the release's form; with a batch of unknown size."""
-  stem = dict(name="conv", widths=(8,), depths=(1,), stride=8)
-  tokenizer = TOKENIZERS.build(
-    dict(
-      name="trajtok",
-      stem=stem,
-      num_slots=SLOTS,
-      segment_width=8,
-      depth=1,
-      position="rotary_1d",
-      leak_last_two=True,
-      add_mean=False,
-    ),
-    width=16,
-    num_heads=2,
-    rngs=nnx.Rngs(0),
+def test_a_config_builds_it_and_it_exports():
+  """From a spec, in the release's form, with a batch of unknown size."""
+  spec = dict(
+    name="trajtok",
+    stem=dict(name="conv", widths=(8,), depths=(1,), stride=8),
+    num_slots=SLOTS,
+    segment_width=8,
+    position="rotary_1d",
+    add_position=False,
+    leak_last_two=True,
+    add_mean=False,
   )
-  assert not tokenizer.needs_tracks
-  frames = make_frames(rng)
+  context = dict(width=16, num_heads=2)
+  tokenizer = nnx.eval_shape(
+    lambda: TOKENIZERS.build(spec, **context, rngs=nnx.Rngs(0))
+  )
+  assert not tokenizer.needs_tracks and tokenizer.segmenter.width == 8
+  graphdef, state = nnx.split(tokenizer)
   (batch,) = jax.export.symbolic_shape("b")
   exported = jax.export.export(
-    jax.jit(lambda frames: tokenizer(Clip(frames))[0].features)
-  )(jax.ShapeDtypeStruct((batch, *frames.shape[1:]), jnp.float32))
-  got = exported.call(frames)
-  assert got.shape == (BATCH, SLOTS, 16) and np.isfinite(got).all()
+    jax.jit(lambda *x: nnx.merge(graphdef, x[0])(Clip(x[1]))[0].features)
+  )(state, jax.ShapeDtypeStruct((batch, 3, 32, 32, 3), jnp.float32))
+  assert exported.out_avals[0].shape == (batch, SLOTS, 16)

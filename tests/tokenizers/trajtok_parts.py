@@ -1,5 +1,7 @@
 """Small parts of TrajTok that its tests share."""
 
+import functools
+
 import jax
 import numpy as np
 from flax import nnx
@@ -24,14 +26,16 @@ class TinyStem(nnx.Module):
     return self.linear(patchify(frames[:, None], (1, PATCH, PATCH))[:, 0])
 
 
+@functools.cache
 def make_segmenter(**options):
   defaults = dict(num_slots=SLOTS, num_heads=HEADS, depth=1, head_dims=(16, 8))
   return Segmenter(TinyStem(), **defaults | options, rngs=nnx.Rngs(0))
 
 
-def make_pool(outputs=16, **options):
+@functools.cache
+def make_pool(**options):
   defaults = dict(num_slots=SLOTS, num_heads=HEADS, depth=1)
-  return SegmentPool(WIDTH, outputs, **defaults | options, rngs=nnx.Rngs(2))
+  return SegmentPool(WIDTH, 16, **defaults | options, rngs=nnx.Rngs(2))
 
 
 def make_frames(rng, frames=FRAMES):

@@ -1,7 +1,5 @@
 """TrajTok's perceiver: latents that read a space-time grid of features."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,8 +36,6 @@ class Perceiver(nnx.Module):
     depth: number of layers.
     position: "rotary_3d" or "rotary_1d".
     mlp_ratio: hidden width of the perceptron, in widths.
-    remat: recompute a layer in the backward pass instead of keeping its logits,
-      K numbers for every latent and cell.
     dtype: of the products; norms and softmax are float32.
     rngs: holds the key of the initial values.
   """
@@ -52,7 +48,6 @@ class Perceiver(nnx.Module):
     depth: int = 2,
     position: str = "rotary_3d",
     mlp_ratio: int = 4,
-    remat: bool = False,
     dtype=jnp.float32,
     rngs: nnx.Rngs,
   ):
@@ -66,7 +61,6 @@ class Perceiver(nnx.Module):
       )
     if depth < 1:
       raise ValueError(f"depth must be at least 1, got {depth}")
-    self.remat, self.dtype = remat, dtype
     self.norm_context = LayerNorm(width, dtype=dtype)
     self.norm_latents = LayerNorm(width, dtype=dtype)
     options = dict(mlp_ratio=mlp_ratio, dtype=dtype, rngs=rngs)
@@ -117,12 +111,14 @@ class Perceiver(nnx.Module):
       segments = of_latents, owner.reshape(batch, -1)
     x = self.norm_context(x)
     for layer in self.layers:
-      read = functools.partial(
-        layer, grid=grid, mask=mask, segments=segments, open_cells=open_cells
+      latents = layer(
+        self.norm_latents(latents),
+        x,
+        grid=grid,
+        mask=mask,
+        segments=segments,
+        open_cells=open_cells,
       )
-      if self.remat:
-        read = jax.checkpoint(read)
-      latents = read(self.norm_latents(latents), x)
     return latents
 
 

@@ -48,7 +48,6 @@ class SegmentPool(nnx.Module):
       is one token a slot.
     leak_last_two: let every slot read the last two cells of the clip, as the
       released code does; for imported weights only.
-    remat: recompute the perceiver's layers in the backward pass.
     dtype: of the products.
     rngs: holds the key of the initial values.
   """
@@ -68,7 +67,6 @@ class SegmentPool(nnx.Module):
     add_mean: bool = True,
     use_latents: bool = True,
     leak_last_two: bool = False,
-    remat: bool = False,
     dtype=jnp.float32,
     rngs: nnx.Rngs,
   ):
@@ -93,7 +91,7 @@ class SegmentPool(nnx.Module):
     self.add_mean, self.dtype = add_mean, dtype
     self.open_cells = 2 if leak_last_two else 0
     options = dict(dtype=dtype, rngs=rngs)
-    reading = dict(depth=depth, position=position, remat=remat, **options)
+    reading = dict(depth=depth, position=position, **options)
     self.norm = LayerNorm(inputs, dtype=dtype) if soft else None
     self.perceiver = (
       None if soft else Perceiver(inputs, num_heads=num_heads, **reading)

@@ -17,6 +17,7 @@ from trajvit.layers.upscale import Upscale
 from trajvit.ops.tokens import zero_masked_frames
 from trajvit.ops.unit import unit
 from trajvit.tokenizers.trajtok.latents import grid_latents
+from trajvit.tokenizers.trajtok.place import Place
 from trajvit.types import Array, Clip
 
 # The scale of the cosines goes through softplus, which makes 3.83 of 16.
@@ -29,7 +30,7 @@ class Segmentation:
   """What the segmenter says of a batch of clips, padding frames zeros.
 
   Attributes:
-    patches: [B, T, h, w, D], the features of the cells.
+    patches: [B, T, h, w, D], features of the cells, places included.
     queries: [B, M, D], what the slots have read of the clip.
     logits: [B, T, h, w, M] float32: cosines of cells and slots, times a scale.
     high_logits: [B, T, H', W', M] float32, the same for finer cells, or None.
@@ -74,8 +75,9 @@ class Segmenter(nnx.Module):
   a slot is the same in every frame, what it owns is a trajectory. Nothing has
   a number of frames built in.
 
-  We differ from the release in the perceiver's positions (`position`), and in
-  that padding frames exist and are not read.
+  We differ from the release in the perceiver's positions (`position`), in that
+  features know their place (`add_position`), and in that padding frames exist
+  and are not read.
 
   Args:
     stem: a module as in `layers.stems`; its width is D.
@@ -83,12 +85,14 @@ class Segmenter(nnx.Module):
     num_heads: K of the perceiver.
     depth: layers of the perceiver.
     position: "rotary_3d", or the release's "rotary_1d"; see `Perceiver`.
+    add_position: add to the stem's features where and when a cell is, see
+      `Place`. The release does not: there a motion shows in no token, but for
+      what the zeros at a frame's border tell a large stem.
     high_resolution: in training also return logits for every pixel, of cells
       that `layers.upscale` makes finer by the stem's stride, 1, 2, 4 or 8.
     detach: keep the gradient of the slots out of the stem, which then learns
       from the cells' side alone, as in the release. False trains it from both.
     head_dims: hidden width and width of what the cosines compare.
-    remat: recompute the perceiver's layers in the backward pass.
     dtype: of the products; logits are float32.
     rngs: holds the key of the initial values.
   """
@@ -101,10 +105,10 @@ class Segmenter(nnx.Module):
     num_heads: int,
     depth: int = 2,
     position: str = "rotary_3d",
+    add_position: bool = True,
     high_resolution: bool = False,
     detach: bool = True,
     head_dims: Sequence[int] = (128, 64),
-    remat: bool = False,
     dtype=jnp.float32,
     rngs: nnx.Rngs,
   ):
@@ -113,6 +117,7 @@ class Segmenter(nnx.Module):
     self.stem, self.detach = stem, detach
     self.num_slots, self.width = num_slots, stem.width
     options = dict(dtype=dtype, rngs=rngs)
+    self.place = Place(stem.width, **options) if add_position else None
     latents = grid_latents(rngs.params(), num_slots, stem.width)
     self.latents = nnx.Param(latents)
     self.perceiver = Perceiver(
@@ -120,7 +125,6 @@ class Segmenter(nnx.Module):
       num_heads=num_heads,
       depth=depth,
       position=position,
-      remat=remat,
       **options,
     )
     self.slot_head = Head(stem.width, *head_dims, **options)
@@ -152,6 +156,8 @@ class Segmenter(nnx.Module):
     images = frames.reshape(-1, *frames.shape[2:])
     patches = self.stem(images)
     patches = patches.reshape(*frames.shape[:2], *patches.shape[1:])
+    if self.place is not None:
+      patches += self.place(patches.shape[1:4], frame_mask)
     mask = None
     if frame_mask is not None:
       frame_mask = frame_mask[:, :, None, None, None]

@@ -53,6 +53,7 @@ def trajtok(
   segment_width: int | None = None,
   depth: int = 2,
   position: str = "rotary_3d",
+  add_position: bool = True,
   high_resolution: bool = False,
   detach: bool = True,
   assignment: str = "hard",
@@ -62,7 +63,6 @@ def trajtok(
   use_latents: bool = True,
   leak_last_two: bool = False,
   freeze: bool = False,
-  remat: bool = False,
   width: int,
   num_heads: int,
   dtype=jnp.float32,
@@ -78,8 +78,9 @@ def trajtok(
     segment_width: D of the segmenter and of the pool; None is `width`.
     depth: layers of each of the two perceivers.
     position: of both; see `layers.perceiver`.
-    high_resolution: see `Segmenter`.
-    detach: see `Segmenter`.
+    add_position: see `Segmenter`.
+    high_resolution: likewise.
+    detach: likewise.
     assignment: see `SegmentPool`, as for the next five.
     max_level: a slot has 2^max_level latents.
     level: of which the first 2^level become tokens.
@@ -87,7 +88,6 @@ def trajtok(
     use_latents: whether there are any besides it.
     leak_last_two: of the released code, for imported weights.
     freeze: see `SegmentTokenizer`.
-    remat: recompute the layers of the perceivers in the backward pass.
     width: of the tokens.
     num_heads: K of both perceivers.
     dtype: of the products.
@@ -98,13 +98,13 @@ def trajtok(
     num_heads=num_heads,
     depth=depth,
     position=position,
-    remat=remat,
     dtype=dtype,
     rngs=rngs,
   )
   segmenter = build_segmenter(
     stem,
     width=segment_width or width,
+    add_position=add_position,
     high_resolution=high_resolution,
     detach=detach,
     **both,
