@@ -1,6 +1,7 @@
 """What every tokenizer that groups cells must do, one compilation for all."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,11 @@ from trajvit.tokenizers import TOKENIZERS
 
 # A stem that compiles fast: one stage, cells of 4 pixels.
 STEM = dict(name="conv", widths=(8,), depths=(1,))
+
+# Tests compile much and run little: XLA's optimisations do not pay.
+compiled = functools.partial(
+  jax.jit, compiler_options={"xla_backend_optimization_level": 0}
+)
 
 
 def build(name, **options):
@@ -45,7 +51,7 @@ class Step:
       total += jnp.square(tokens.positions).sum() + tokens.size.sum()
       return total, (tokens, aux)
 
-    self.step = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))
+    self.step = compiled(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))
 
   def __call__(self, clip):
     """Returns tokens and aux."""

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from grouping_contract import (
   check_padding_is_never_read,
   check_slots,
   check_traces,
+  compiled,
   prepared,
 )
 
@@ -83,7 +83,7 @@ def test_equals_regions_cut_patch_by_patch(step, clip, scope):
   clip = dataclasses.replace(clip, frame_mask=None)
   tokenizer = build("dart", **SPECS[scope])
 
-  @jax.jit
+  @compiled
   def run(clip):
     patches, _ = tokenizer.patches(clip)
     features = patches.features
@@ -123,7 +123,7 @@ def run_scored(monkeypatch, clip, score, **options):
     DartTokenizer, "_score", lambda self, x, real: jnp.where(real, score, 0)
   )
   tokenizer = build("dart", patch=(1, 4, 4), **options)
-  return jax.jit(lambda clip: tokenizer(clip))(clip)
+  return compiled(lambda clip: tokenizer(clip))(clip)
 
 
 def test_where_scores_are_high_regions_are_small_and_many(clip, monkeypatch):

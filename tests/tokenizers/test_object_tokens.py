@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import jax
 import numpy as np
 import pytest
 from grouping_contract import (
@@ -17,6 +16,7 @@ from grouping_contract import (
   check_permuted_tracks,
   check_slots,
   check_traces,
+  compiled,
   layer_norm,
   linear,
   prepared,
@@ -65,7 +65,7 @@ def slow(tokenizer, features, tracks, m):
 def test_equals_a_loop_over_tracks_and_frames(tokenizer, step, clip):
   tokens, _ = step(clip)
   images = clip.frames.reshape(-1, *clip.frames.shape[2:])
-  features = jax.jit(lambda x: tokenizer.stem(x))(images)
+  features = compiled(lambda x: tokenizer.stem(x))(images)
   features = np.asarray(features).reshape(3, 4, 8, 8, 12)
   for b, m in np.ndindex(3, TRACKS - 1):
     expected = slow(tokenizer, features[b], clip.tracks[b], m)

@@ -18,6 +18,7 @@ from grouping_contract import (
   check_padding_is_never_read,
   check_slots,
   check_traces,
+  compiled,
   layer_norm,
   linear,
   prepared,
@@ -86,7 +87,7 @@ def test_equals_pooling_and_reading_written_out(clip, pool):
   mask[0, 2:], mask[1, 0] = False, False
   clip = dataclasses.replace(clip, frame_mask=mask)
   tokenizer = build("semantic", pool=pool, **SPEC)
-  tokens, aux = jax.jit(lambda clip: tokenizer(clip))(clip)
+  tokens, aux = compiled(lambda clip: tokenizer(clip))(clip)
   for b in range(3):
     patches = jax.tree.map(lambda x, b=b: np.asarray(x[b]), aux["patches"])
     start, where, size = slow_start(patches, (4, 4, 4), (2, 3, 2), pool)
@@ -111,7 +112,7 @@ def test_recovery_equals_patches_that_read_tokens_one_by_one(step, clip):
   dirty = np.where(mask[..., None], tokens.features, np.nan)
   tokens = dataclasses.replace(tokens, mask=mask, features=dirty)
   recover = Recovery(16, num_heads=2, rngs=nnx.Rngs(params=1))
-  got = jax.jit(lambda *args: recover(*args))(patches, tokens)
+  got = compiled(lambda *args: recover(*args))(patches, tokens)
   for b in range(3):
     x = np.asarray(patches.features[b])
     memory = layer_norm(recover.norm_tokens, np.nan_to_num(dirty[b]))

@@ -16,6 +16,7 @@ from grouping_contract import (
   check_padding_is_never_read,
   check_slots,
   check_traces,
+  compiled,
   layer_norm,
   linear,
   prepared,
@@ -82,7 +83,7 @@ def test_rounds_equal_a_loop_over_inputs_and_slots(rng):
   slots = rng.normal(size=(2, 3, 8)).astype(np.float32)
   x = rng.normal(size=(2, 5, 8)).astype(np.float32)
   mask = np.array([[True] * 5, [True, False, True, False, False]])
-  got, logits = jax.jit(lambda *args: layer(*args, 2))(slots, x, mask)
+  got, logits = compiled(lambda *args: layer(*args, 2))(slots, x, mask)
   for b in range(2):
     expected = slots[b].astype(np.float64)
     for _ in range(2):
@@ -109,7 +110,7 @@ def test_aux_is_that_of_a_segmenter(step, clip):
 def test_grouping_trains_the_stem(clip):
   graphdef, state = nnx.split(make("clip"))
 
-  @jax.jit
+  @compiled
   @jax.grad
   def gradient(state):
     _, aux = nnx.merge(graphdef, state)(clip)

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import jax
 import numpy as np
 import pytest
 from grouping_contract import (
@@ -16,6 +15,7 @@ from grouping_contract import (
   check_permuted_tracks,
   check_slots,
   check_traces,
+  compiled,
   linear,
   prepared,
 )
@@ -51,14 +51,14 @@ def test_a_token_is_its_crop_read_alone(clip):
   """Crop by crop, patch by patch, from the parts of the tokenizer."""
   tokenizer = build("subobject", **SPECS["frame"])
 
-  @jax.jit
+  @compiled
   def run(clip):
     crops = crop_tracks(clip.frames, clip.tracks, TRACKS, 8)
     boxes = fourier(track_boxes(clip.tracks, TRACKS), 8)
     return tokenizer(clip)[0], crops, boxes
 
   tokens, (crops, inside), boxes = run(clip)
-  read = jax.jit(lambda x, mask: tokenizer.read(x, mask))
+  read = compiled(lambda x, mask: tokenizer.read(x, mask))
   for b, t, m in [(0, 0, 0), (0, 1, 2), (1, 3, 1), (2, 2, 3), (0, 0, 4)]:
     slot = t * TRACKS + m
     crop, own = np.asarray(crops[b, t, m]), np.asarray(inside[b, t, m])
