@@ -291,3 +291,54 @@ def test_a_config_builds_it_and_it_exports():
     jax.jit(lambda *x: nnx.merge(graphdef, x[0])(Clip(x[1]))[0].features)
   )(state, jax.ShapeDtypeStruct((batch, 3, 32, 32, 3), jnp.float32))
   assert exported.out_avals[0].shape == (batch, SLOTS, 16)
+
+
+def shapes_of(**spec):
+  """A tokenizer from a spec, of shapes without values."""
+  context = dict(width=512, num_heads=8, dtype=spec.pop("dtype", jnp.float32))
+  return nnx.eval_shape(
+    lambda: TOKENIZERS.build(
+      dict(name="trajtok", **spec), **context, rngs=nnx.Rngs(0)
+    )
+  )
+
+
+def test_the_release_has_as_many_parameters():
+  """In millions, from the released code, as built by its configuration."""
+  tokenizer = shapes_of(
+    stem=dict(name="convnext", variant="small"),
+    position="rotary_1d",
+    add_position=False,
+    add_mean=False,
+    high_resolution=True,
+  )
+  segmenter, pool = tokenizer.segmenter, tokenizer.pool
+  expected = {
+    59.55: segmenter,
+    50.20: segmenter.stem,
+    8.41: segmenter.perceiver,
+    0.07: segmenter.slot_head,
+    0.66: segmenter.high_cell_head,
+    8.4060: pool.perceiver,
+    0.26: pool.project,
+  }
+  for millions, part in expected.items():
+    count = sum(x.size for x in jax.tree.leaves(nnx.state(part, nnx.Param)))
+    assert abs(count / 1e6 - millions) < 0.006, (millions, count)
+  assert pool.latents.shape == (128, 1, 512)
+
+
+@pytest.mark.parametrize("assignment", ["hard", "soft"])
+def test_in_bfloat16_logits_and_parameters_stay_float32(assignment):
+  stem = dict(name="conv", widths=(8,), depths=(1,))
+  tokenizer = shapes_of(stem=stem, assignment=assignment, dtype=jnp.bfloat16)
+  graphdef, state = nnx.split(tokenizer)
+  assert {x.dtype for x in jax.tree.leaves(state)} == {jnp.dtype("float32")}
+  frames = jax.ShapeDtypeStruct((1, 2, 8, 8, 3), jnp.float32)
+  tokens, aux = jax.eval_shape(
+    lambda state, frames: nnx.merge(graphdef, state)(Clip(frames)),
+    state,
+    frames,
+  )
+  assert tokens.features.dtype == jnp.bfloat16
+  assert aux["logits"].dtype == tokens.positions.dtype == jnp.float32
