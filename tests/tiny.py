@@ -1,6 +1,8 @@
-"""Tiny clips and batches that tests share."""
+"""Tiny clips, batches and models that tests share."""
 
+import jax
 import numpy as np
+from flax import nnx
 
 from trajvit.types import Batch, Clip, Text
 
@@ -28,3 +30,16 @@ def make_batch(rng, batch=3):
     text=Text(ids=ids, mask=np.ones((batch, WORDS), bool)),
     clip_id=np.arange(batch, dtype=np.int32),
   )
+
+
+def drawn(build):
+  """The module of `build`, its arrays drawn anew: no value is a special one.
+
+  And none is computed, which takes longer than most tests.
+  """
+  graphdef, state = nnx.split(nnx.eval_shape(build))
+  rng = np.random.default_rng(0)
+  state = jax.tree.map(
+    lambda x: jax.numpy.asarray(rng.normal(0, 0.2, x.shape), x.dtype), state
+  )
+  return nnx.merge(graphdef, state)

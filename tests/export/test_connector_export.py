@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 from flax import nnx
-from tiny import CLIP_SHAPE, TRACKS
+from tiny import CLIP_SHAPE, TRACKS, drawn
 from tiny_runs import CONFIG, CONTEXT, STEP
 
 import trajvit
@@ -22,7 +22,11 @@ STEM = dict(name="conv", stride=8, widths=(8,), depths=(1,))
 MODEL = dict(
   name="connector",
   features=dict(name="stem", stem=STEM, width=24),
-  segmenter=dict(stem=STEM, width=24, num_slots=3, num_heads=2, depth=1),
+  # 24 pixels in cells of 4: logits on 6 x 6 cells, features on 4 x 4.
+  segmenter=dict(
+    stem=STEM | dict(stride=4), width=24, num_slots=3, num_heads=2, depth=1
+  ),
+  size=24,
   llm_width=10,
   frames_per_pool=2,
   num_heads=2,
@@ -36,9 +40,11 @@ def run_of(model) -> RestoredRun:
   def build():
     return build_model(read.model, seed=0, **CONTEXT)
 
-  init, apply = functional(build)
+  _, apply = functional(build)
+  params = nnx.to_pure_dict(nnx.split(drawn(build))[1])
+  variables = {"params": params, "batch_stats": {}}
   meta = dict(model_context=CONTEXT, commit=None)
-  return RestoredRun(read, build, apply, init(), STEP, False, meta)
+  return RestoredRun(read, build, apply, variables, STEP, False, meta)
 
 
 def test_it_comes_back_equal(tmp_path, rng):
@@ -54,7 +60,7 @@ def test_it_comes_back_equal(tmp_path, rng):
 
   encoder = trajvit.load(tmp_path / "out")
   frames = rng.integers(0, 256, (3, *CLIP_SHAPE, 3), dtype=np.uint8)
-  model = run.build()
+  model = drawn(run.build)
   expected = jax.jit(model.encode_video)(Clip(frames))
   got = encoder.encode(frames)
   np.testing.assert_allclose(got["features"], expected["features"], atol=1e-5)

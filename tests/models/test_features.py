@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 from flax import nnx
-from tiny import CLIP_SHAPE
+from tiny import CLIP_SHAPE, drawn
 
 from trajvit.models.features import FEATURES
 from trajvit.models.video_text import VideoText
@@ -16,7 +16,8 @@ VIT = dict(name="vit", width=16, depth=1, num_heads=2)
 
 
 def build(**spec):
-  return FEATURES.build(spec, clip_shape=CLIP_SHAPE, rngs=nnx.Rngs(params=0))
+  context = dict(clip_shape=CLIP_SHAPE)
+  return drawn(lambda: FEATURES.build(spec, rngs=nnx.Rngs(0), **context))
 
 
 def test_they_are_the_encoder_of_a_video_text_model(clip):

@@ -5,11 +5,12 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from tiny import CLIP_SHAPE, TRACKS, WORDS, make_batch
+from flax import nnx
+from tiny import CLIP_SHAPE, TRACKS, WORDS, drawn, make_batch
 
 from trajvit.models import build_model
 from trajvit.objectives import build_objectives
-from trajvit.training.functional import functional, path_name
+from trajvit.training.functional import path_name
 from trajvit.training.optim import frozen_mask
 
 CONTEXT = dict(
@@ -35,7 +36,7 @@ FROZEN = ("^features/", "^adapter/regions/segmenter/")
 
 
 def build(**spec):
-  return build_model(SPEC | spec, seed=0, **CONTEXT)
+  return drawn(lambda: build_model(SPEC | spec, seed=0, **CONTEXT))
 
 
 def labelled():
@@ -46,19 +47,19 @@ def labelled():
 @pytest.mark.parametrize("adapter", ADAPTERS)
 def test_gradients_reach_the_head_alone(adapter):
   """And the patterns that a config freezes are just what has none."""
-  init, apply = functional(lambda: build(adapter=ADAPTERS[adapter]))
+  graphdef, state = nnx.split(build(adapter=ADAPTERS[adapter]))
   batch = labelled()
   objectives = build_objectives({"classification": {}})
 
   @jax.jit
   def gradient(params):
     def loss(params):
-      outputs = apply({"params": params, "batch_stats": {}}, batch)
+      outputs = nnx.merge(graphdef, params)(batch)
       return objectives(outputs, batch)[0], outputs
 
     return jax.grad(loss, has_aux=True)(params)
 
-  params = init()["params"]
+  params = nnx.to_pure_dict(state)
   grads, outputs = gradient(params)
   assert outputs["logits"].shape == (3, 3)
   assert outputs["tokens"].mask.shape == (3, TOKENS[adapter])
