@@ -63,6 +63,8 @@ def shrink(config, folder):
       source |= dict(count=8, cache_dir=None)
   for tower in ("encoder", "text"):
     config["model"][tower] |= SMALL
+  if config["model"]["tokenizer"]["name"] == "trajtok":
+    config["model"]["tokenizer"]["num_heads"] = 1  # 3-D rotary needs wide heads
   for reducer in config["model"]["encoder"].get("reducers", ()):
     if reducer:
       reducer["k"] = 3

@@ -28,7 +28,7 @@ def test_a_run_prints_and_writes_the_same_table(tmp_path, capsys):
   arguments += ["--out", str(out), "--markdown", str(page)]
   assert cli.main([*TINY, *arguments]) == 0
   printed = capsys.readouterr().out.splitlines()
-  assert printed[0].startswith("trajvit ")
+  assert printed[0].startswith("trajvit")
   assert "jax" in printed[1]
   assert printed[2].startswith("commit ")
   document = json.loads(out.read_text())

@@ -27,6 +27,7 @@ def test_measured_counts_fill_at_least_92_percent_of_the_slots(name):
   assert loader["overflow"] == pytest.approx(device["overflow"], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_all_steps_do_the_same(rng):
   steps = Steps(COUNTS - 1, GROUP, TRUNK)
   inputs = steps.inputs(1)

@@ -26,6 +26,7 @@ SMALL = dataclasses.replace(
 )
 
 
+@pytest.mark.slow
 def test_a_suite_measures_all_of_its_parts():
   sections = list(suite.run(SMALL))
   assert [section.title for section in sections] == TITLES

@@ -134,7 +134,7 @@ def test_the_seed_decides_the_parameters():
 ERRORS = [
   (
     dict(tokenizer=dict(name="tubelets")),
-    "known: trajectory, trajectory_light",
+    "known: .*trajectory, trajectory_light",
   ),
   (dict(tokenizer=dict(name="tubelet", pach=2)), "reads no 'pach'; it takes"),
   (dict(tokenizer=dict(patch=2)), "a tokenizer needs a name"),
