@@ -149,6 +149,22 @@ def check_all_parameters_learn(step, clip):
     assert np.any(grad[...]), path
 
 
+class GroupingContract:
+  """Tests for every such tokenizer; a file subclasses it and has `step`."""
+
+  def test_padding_is_never_read(self, step, clip):
+    check_padding_is_never_read(step, clip)
+
+  def test_nothing_real(self, step, clip):
+    check_nothing_real(step, clip)
+
+  def test_clips_do_not_meet(self, step, clip):
+    check_clips_do_not_meet(step, clip)
+
+  def test_all_parameters_learn(self, step, clip):
+    check_all_parameters_learn(step, clip)
+
+
 # Plain NumPy, for the loops of several tests.
 
 

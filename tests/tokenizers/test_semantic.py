@@ -8,14 +8,11 @@ import numpy as np
 import pytest
 from flax import nnx
 from grouping_contract import (
+  GroupingContract,
   Step,
   array,
   attend,
   build,
-  check_all_parameters_learn,
-  check_clips_do_not_meet,
-  check_nothing_real,
-  check_padding_is_never_read,
   check_slots,
   check_traces,
   compiled,
@@ -131,20 +128,8 @@ def test_slots(step, clip):
   check_slots(step(clip)[0], 2 * 3 * 2)
 
 
-def test_padding_is_never_read(step, clip):
-  check_padding_is_never_read(step, clip)
-
-
-def test_nothing_real(step, clip):
-  check_nothing_real(step, clip)
-
-
-def test_clips_do_not_meet(step, clip):
-  check_clips_do_not_meet(step, clip)
-
-
-def test_all_parameters_learn(step, clip):
-  check_all_parameters_learn(step, clip)
+class TestContract(GroupingContract):
+  pass
 
 
 def test_both_modes_of_flax(clip, nnx_mode):
