@@ -17,7 +17,7 @@ import numpy as np
 from trajvit.data.decode import write_video
 from trajvit.data.example import ClipSpec
 from trajvit.data.extract import extract_tracks
-from trajvit.data.extract.overlay import save_strip
+from trajvit.data.overlay import save_strip
 from trajvit.data.synthetic import MovingSprites
 from trajvit.export.load import load
 from trajvit.report import table

@@ -37,9 +37,8 @@ def test_the_command_names_the_extra_too(without):
     importlib.import_module("trajvit.data.extract.command")
 
 
-def test_pictures_need_no_extra(without):
+def test_linking_needs_no_extra(without):
   without("cv2", "skimage")
-  importlib.import_module("trajvit.data.extract.overlay")
   importlib.import_module("trajvit.data.extract.link")
 
 

@@ -9,9 +9,10 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
+from trajvit.data import overlay
 from trajvit.data.decode import decode_clip, probe, read_image
 from trajvit.data.example import BrokenClip
-from trajvit.data.extract import extract_tracks, overlay
+from trajvit.data.extract import extract_tracks
 from trajvit.data.manifest import Record
 from trajvit.data.sampling import middle
 from trajvit.data.tracks import (

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trajvit.data.extract.overlay import (
+from trajvit.data.overlay import (
   draw_tracks,
+  evenly_spaced,
   overlay_strip,
   save_gif,
   save_strip,
@@ -64,6 +65,15 @@ def test_strip_is_the_frames_side_by_side(clip):
   strip = overlay_strip(*clip)
   assert strip.shape == (8, 36, 3)
   assert np.array_equal(strip[:, 12:24], draw_tracks(*clip)[1])
+
+
+@pytest.mark.parametrize(("count", "most"), [(16, 8), (8, 8), (3, 8), (1, 8)])
+def test_evenly_spaced_from_the_first_to_the_last(count, most):
+  spaced = evenly_spaced(count, most)
+  assert len(spaced) == min(count, most)
+  assert (spaced[0], spaced[-1]) == (0, count - 1)
+  steps = np.diff(spaced)
+  assert len(spaced) == 1 or (steps.min() > 0 and np.ptp(steps) <= 1)
 
 
 def test_files(clip, tmp_path):

@@ -69,9 +69,8 @@ def save_strip(
 
   Of more than `columns` frames it shows so many, evenly spaced.
   """
-  shown = np.linspace(0, len(frames) - 1, min(columns, len(frames)))
-  shown = np.rint(shown).astype(np.int64)
-  frames, labels = _legible(frames[shown], labels[shown])
+  shown = evenly_spaced(len(frames), columns)
+  frames, labels = legible(frames[shown]), labels[shown]
   plain = np.concatenate(list(frames), axis=1)
   strip = np.concatenate([plain, overlay_strip(frames, labels)], axis=0)
   Image.fromarray(strip).save(path)
@@ -85,9 +84,16 @@ def save_gif(
   fps: float = 8,
 ) -> None:
   """Writes an endless GIF: the clip, and beside it the same with tracks."""
-  frames, labels = _legible(frames, labels)
+  frames = legible(frames)
   pairs = np.concatenate([frames, draw_tracks(frames, labels)], axis=2)
-  pictures = [Image.fromarray(pair) for pair in pairs]
+  save_animation(path, pairs, fps=fps)
+
+
+def save_animation(
+  path: str | os.PathLike, pictures: np.ndarray, *, fps: float = 8
+) -> None:
+  """Writes an endless GIF of [T, H, W, 3] uint8 pictures."""
+  pictures = [Image.fromarray(picture) for picture in pictures]
   pictures[0].save(
     path,
     save_all=True,
@@ -97,11 +103,23 @@ def save_gif(
   )
 
 
-def _legible(frames, labels) -> tuple[np.ndarray, np.ndarray]:
-  """Enlarges small frames, by a whole factor; outlines are a pixel wide."""
+def evenly_spaced(count: int, most: int) -> np.ndarray:
+  """Returns up to `most` of `count` indices, the first and the last included.
+
+  Returns:
+    [min(count, most)] int64, ascending.
+  """
+  spaced = np.linspace(0, count - 1, min(most, count))
+  return np.rint(spaced).astype(np.int64)
+
+
+def legible(frames: np.ndarray) -> np.ndarray:
+  """Returns [T, H, W, 3] frames, small ones enlarged by a whole factor.
+
+  Outlines are a pixel wide, which is too much of a small frame.
+  """
   factor = -(-_SHOWN_SIDE // min(frames.shape[1:3]))
-  size = (frames.shape[1] * factor, frames.shape[2] * factor)
-  return _enlarge(frames, size), _enlarge(labels, size)
+  return _enlarge(frames, (frames.shape[1] * factor, frames.shape[2] * factor))
 
 
 def _enlarge(array, size) -> np.ndarray:
