@@ -18,6 +18,7 @@ from trajvit.ops.attention.patterns import PATTERNS
 from trajvit.reducers import REDUCERS
 from trajvit.table import Table
 from trajvit.tokenizers import TOKENIZERS
+from trajvit.tokenizers.trajtok import POOLS
 
 # Where a config names an entry -> the table.
 TABLES = {
@@ -28,6 +29,7 @@ TABLES = {
   "model.name": MODELS,
   "model.tokenizer.name": TOKENIZERS,
   "model.tokenizer.stem.name": STEMS,
+  "model.tokenizer.pool.name": POOLS,
   "model.encoder.name": ENCODERS,
   "model.encoder.reducers": REDUCERS,
   "model.encoder.attention.name": ATTENTIONS,

@@ -41,7 +41,8 @@ def value_and_grad(logits, batch, **options):
 
 
 compiled = jax.jit(
-  value_and_grad, static_argnames=["merge_samples", "count_unlabelled"]
+  value_and_grad,
+  static_argnames=["merge_samples", "count_unlabelled", "soft_matching"],
 )
 
 
@@ -66,7 +67,13 @@ def tracks(rng):
   return tracks
 
 
-def definition(logits, tracks, merge_samples=False, count_unlabelled=False):
+def definition(
+  logits,
+  tracks,
+  merge_samples=False,
+  count_unlabelled=False,
+  soft_matching=False,
+):
   """The losses and metrics by loops over pixels, in float64."""
   share = np.exp(logits.astype(np.float64))
   share /= share.sum(-1, keepdims=True)
@@ -80,12 +87,13 @@ def definition(logits, tracks, merge_samples=False, count_unlabelled=False):
     place = {k: v for k, v in number[b].items() if v < SLOTS}
     label = np.array([place.get(k, -1) for k in tracks[b].ravel()])
     p = share[b].reshape(-1, SLOTS)
-    guess = p.argmax(-1)
+    guess = p if soft_matching else np.eye(SLOTS)[p.argmax(-1)]
     iou = np.zeros((SLOTS, SLOTS))
     for g, k in np.ndindex(iou.shape):
-      there = guess == k if count_unlabelled else (guess == k) & (label >= 0)
-      union = ((label == g) | there).sum()
-      iou[g, k] = ((label == g) & there).sum() / max(union, 1)
+      there = guess[:, k] * (count_unlabelled | (label >= 0))
+      overlap = there[label == g].sum()
+      union = (label == g).sum() + there.sum() - overlap
+      iou[g, k] = overlap / max(union, 1e-6)
     slot = linear_sum_assignment(-iou)[1]
     ious += [iou[g, slot[g]] for g in place.values()]
     for own, row in zip(label, p, strict=True):
@@ -124,9 +132,13 @@ def test_five_pixels():
   np.testing.assert_allclose(loss, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("released", [False, True], ids=["ours", "released"])
-def test_equals_loops(logits, tracks, released):
-  options = dict(merge_samples=released, count_unlabelled=released)
+RELEASED = dict(merge_samples=True, count_unlabelled=True)
+KINDS = {"ours": {}, "released": RELEASED, "soft": dict(soft_matching=True)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_equals_loops(logits, tracks, kind):
+  options = KINDS[kind]
   batch = make_batch(tracks)
   (loss, metrics), grads = run(logits, batch, **options)
   expected = definition(logits, tracks, **options)
@@ -143,6 +155,17 @@ def test_equals_loops(logits, tracks, released):
   wide = logits.astype(np.float64)
   slope = (total(wide + step) - total(wide - step)) / 2
   np.testing.assert_allclose((grads * step).sum(), slope, rtol=1e-3)
+
+
+def test_a_slot_that_owns_no_pixel_is_matched_by_its_share():
+  """The second object is small, and slot 2 the one that is nearest to it."""
+  tracks = np.zeros((1, 1, 4, 4), np.int32)
+  tracks[..., 3, 3] = 1
+  logits = np.zeros((1, 1, 4, 4, SLOTS), np.float32)
+  logits[..., 0] = 3
+  logits[..., 3, 3, 2] = 2.9
+  _, grads = run(logits, make_batch(tracks), soft_matching=True)
+  assert grads[0, 0, 3, 3].argmin() == 2 and grads[0, 0, 3, 3, 2] < 0
 
 
 def test_the_order_of_the_slots_does_not_matter(logits, tracks, rng):
@@ -177,10 +200,10 @@ def test_what_is_ignored_changes_nothing(logits, tracks):
   assert (grads[ignored] == 0).all() and (grads[~ignored] != 0).any(-1).all()
 
 
-@pytest.mark.parametrize("released", [False, True], ids=["ours", "released"])
-def test_padding_changes_nothing(logits, tracks, released):
+@pytest.mark.parametrize("kind", KINDS)
+def test_padding_changes_nothing(logits, tracks, kind):
   # A frame of clip 2 that is not real, and a clip 0 that is not.
-  options = dict(merge_samples=released, count_unlabelled=released)
+  options = KINDS[kind]
   real = np.ones((CLIPS, FRAMES), bool)
   real[2, 1] = False
   valid = np.array([False, True, True])

@@ -277,8 +277,7 @@ def test_a_config_builds_it_and_it_exports():
     segment_width=8,
     position="rotary_1d",
     add_position=False,
-    leak_last_two=True,
-    add_mean=False,
+    pool=dict(name="cells", leak_last_two=True, add_mean=False),
   )
   context = dict(width=16, num_heads=2)
   tokenizer = nnx.eval_shape(
@@ -309,7 +308,7 @@ def test_the_release_has_as_many_parameters():
     stem=dict(name="convnext", variant="small"),
     position="rotary_1d",
     add_position=False,
-    add_mean=False,
+    pool=dict(name="cells", add_mean=False),
     high_resolution=True,
   )
   segmenter, pool = tokenizer.segmenter, tokenizer.pool
@@ -331,7 +330,8 @@ def test_the_release_has_as_many_parameters():
 @pytest.mark.parametrize("assignment", ["hard", "soft"])
 def test_in_bfloat16_logits_and_parameters_stay_float32(assignment):
   stem = dict(name="conv", widths=(8,), depths=(1,))
-  tokenizer = shapes_of(stem=stem, assignment=assignment, dtype=jnp.bfloat16)
+  pool = dict(name="cells", assignment=assignment)
+  tokenizer = shapes_of(stem=stem, pool=pool, dtype=jnp.bfloat16)
   graphdef, state = nnx.split(tokenizer)
   assert {x.dtype for x in jax.tree.leaves(state)} == {jnp.dtype("float32")}
   frames = jax.ShapeDtypeStruct((1, 2, 8, 8, 3), jnp.float32)

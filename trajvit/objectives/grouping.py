@@ -9,6 +9,7 @@ from trajvit.ops.matching import (
   number_labels,
   overlap_counts,
   resize_labels,
+  soft_overlaps,
 )
 from trajvit.types import Batch
 
@@ -23,6 +24,7 @@ def grouping(
   high_resolution: float = 0.0,
   merge_samples: bool = False,
   count_unlabelled: bool = False,
+  soft_matching: bool = False,
 ) -> tuple[jax.Array, dict]:
   """Dice, focal and cross-entropy losses of slots matched with tracks.
 
@@ -33,8 +35,8 @@ def grouping(
   (TrajViT2); those of a segmenter alone are dice=2, focal=1, high_resolution=1,
   and without that branch dice=2, focal=1. Unlike the released code, Dice is
   averaged over clips, instead of merging the n-th tracks of all clips, and
-  pixels that no track owns do not count for the match; the last two options
-  restore both.
+  pixels that no track owns do not count for the match; two options restore
+  both.
 
   Args:
     outputs: `aux.tokenizer.logits` [B, T, h, w, M] float, slots of a pixel, and
@@ -52,6 +54,9 @@ def grouping(
       n-th tracks of all clips are one.
     count_unlabelled: whether the pixels that a slot holds outside of all
       tracks are in its union with a track.
+    soft_matching: match by IoUs of the softmax over slots. Hard predictions
+      have none with a small object until a slot wins a pixel of it, and leave
+      the match to chance so long; a training of minutes wants soft ones.
 
   Returns:
     The loss [], exactly 0 and without a gradient where no pixel is labelled,
@@ -76,7 +81,7 @@ def grouping(
         f"aux.tokenizer has {', '.join(sorted(found)) or 'nothing'}"
       )
     losses, measured = _losses(
-      found[name], batch, merge_samples, count_unlabelled
+      found[name], batch, merge_samples, count_unlabelled, soft_matching
     )
     total += scale * sum(weights[key] * loss for key, loss in losses.items())
     prefix = name.removesuffix("logits")
@@ -84,16 +89,19 @@ def grouping(
   return total, metrics
 
 
-def _losses(logits, batch, merge_samples, count_unlabelled):
+def _losses(logits, batch, merge_samples, count_unlabelled, soft_matching):
   """The three losses, and what else is measured, at one resolution."""
   num_slots = logits.shape[-1]
   real = _real(batch, logits.shape[:4])
   labels = jnp.where(real, _tracks_like(logits, batch), -1)
   labels, count = number_labels(labels, num_slots)
 
-  prediction = jax.lax.stop_gradient(logits).argmax(-1).astype(jnp.int32)
-  prediction = jnp.where(real, prediction, -1)
-  counts = overlap_counts(labels, prediction, num_slots)
+  predicted = jax.lax.stop_gradient(logits)
+  if soft_matching:
+    counts = soft_overlaps(labels, predicted, real)
+  else:
+    owner = jnp.where(real, predicted.argmax(-1).astype(jnp.int32), -1)
+    counts = overlap_counts(labels, owner, num_slots)
   slots, iou = match_slots(counts, count_unlabelled=count_unlabelled)
   # The slot that a pixel should be in: nothing of the logits is permuted.
   flat = labels.reshape(labels.shape[0], -1)

@@ -145,6 +145,37 @@ def _count_by_products(rows, columns, num_slots):
   return jax.lax.scan(add, start, (split(rows), split(columns)))[0]
 
 
+def soft_overlaps(
+  labels: jax.Array, logits: jax.Array, real: jax.Array
+) -> jax.Array:
+  """Returns how much of each slot lies on each label, by the softmax.
+
+  `overlap_counts` of a prediction that is not yet sure: a slot that has lost
+  every pixel to others still tells how near it was.
+
+  Args:
+    labels: [B, T, h, w] int32 in [0, M), or -1 = unlabelled.
+    logits: [B, T, h, w, M] of any float dtype.
+    real: [B, T, h, w] bool, False = a pixel that does not count.
+
+  Returns:
+    [B, M + 1, M] float32, labels by slots; the last row is of the unlabelled
+    pixels.
+  """
+  num_slots = logits.shape[-1]
+
+  def add(overlaps, frame):
+    label, logit, counts = frame
+    p = jax.nn.softmax(logit.astype(jnp.float32), axis=-1)
+    p = jnp.where(counts[..., None], p, 0)
+    own = jax.nn.one_hot(jnp.where(label < 0, num_slots, label), num_slots + 1)
+    return overlaps + jnp.einsum("bhwg,bhwm->bgm", own, p), None
+
+  start = jnp.zeros((labels.shape[0], num_slots + 1, num_slots), jnp.float32)
+  frames = [jnp.moveaxis(x, 1, 0) for x in (labels, logits, real)]
+  return jax.lax.scan(add, start, frames)[0]
+
+
 def match_slots(
   counts: jax.Array, *, count_unlabelled: bool = False
 ) -> tuple[jax.Array, jax.Array]:
@@ -155,7 +186,7 @@ def match_slots(
   labels; here it does so by option.
 
   Args:
-    counts: [B, M + 1, M] as from `overlap_counts`.
+    counts: [B, M + 1, M] as from `overlap_counts` or `soft_overlaps`.
     count_unlabelled: whether a slot's unlabelled pixels are in its union.
 
   Returns:
@@ -167,6 +198,6 @@ def match_slots(
   predicted = (counts if count_unlabelled else overlap).sum(1)  # [B, M]
   area = overlap.sum(2)  # [B, M]
   union = area[:, :, None] + predicted[:, None] - overlap
-  iou = overlap / jnp.maximum(union, 1)
+  iou = overlap / jnp.maximum(union, 1e-6)
   slots = linear_assignment(-iou)
   return slots, jnp.take_along_axis(iou, slots[:, :, None], axis=2)[:, :, 0]

@@ -7,7 +7,7 @@ from flax import nnx
 from trajvit.layers.linear import Linear
 from trajvit.layers.norm import LayerNorm
 from trajvit.layers.patches import patchify
-from trajvit.layers.resampler import Resampler
+from trajvit.layers.track_reader import TrackReader
 from trajvit.ops.pooling import pool_by_track
 from trajvit.ops.position import fourier
 from trajvit.ops.tracks import track_boxes
@@ -87,30 +87,3 @@ class TrajectoryLightTokenizer(nnx.Module):
     embedding += self.position(by_track(fourier(boxes, FREQUENCIES)), present)
     embedding = embedding.reshape(-1, self.max_tracks, embedding.shape[-1])
     return track_tokens(embedding, area, clip.tracks), {"area": area}
-
-
-class TrackReader(nnx.Module):
-  """Embeds what a track is in every frame, and reads it over time."""
-
-  def __init__(self, inputs, width, *, num_heads, frames, dtype, rngs):
-    self.embed = Linear(inputs, width, dtype=dtype, rngs=rngs)
-    init = nnx.initializers.normal(0.1)
-    self.position = nnx.Param(init(rngs.params(), (frames, width)))
-    self.read = Resampler(
-      width,
-      num_heads=num_heads,
-      depth=1,
-      use_rotary=False,
-      mlp_ratio=2,
-      latent_scale=0.02,
-      init="lecun",
-      dtype=dtype,
-      rngs=rngs,
-    )
-
-  def __call__(self, x, present):
-    """[B M, T, inputs] and the frames [B M, T] it is in -> [B M, D]."""
-    # Content and time mix before the average over frames: a motion is what a
-    # track does *when*, which no average of separate terms can tell.
-    x = self.embed(x) + self.position[...]
-    return self.read(jax.nn.gelu(x), present)[:, 0]

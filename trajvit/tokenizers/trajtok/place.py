@@ -47,11 +47,20 @@ class Place(nnx.Module):
     """
     if frame_mask is None:
       frame_mask = jnp.ones((1, grid[0]), bool)
-    count = jnp.maximum(frame_mask.sum(1, keepdims=True), 1)
-    time = (jnp.cumsum(frame_mask, axis=1) - 0.5) / count  # [B, T]
+    time = real_time(frame_mask)  # [B, T]
     axes = [(jnp.arange(n) + 0.5) / n for n in grid[1:]]
     space = jnp.stack(jnp.meshgrid(*axes, indexing="ij"), -1)  # [h, w, 2]
     time = self.time(fourier(time[..., None], FREQUENCIES))  # [B, T, D]
     space = self.space(fourier(space, FREQUENCIES))  # [h, w, D]
     hidden = time[:, :, None, None] + space
     return self.out(jax.nn.gelu(hidden, approximate=False))
+
+
+def real_time(frame_mask: jax.Array) -> jax.Array:
+  """Returns when frames are, [B, T] float32: 0 to 1 over the real ones.
+
+  Args:
+    frame_mask: [B, T] bool; what comes back for padding has no meaning.
+  """
+  count = jnp.maximum(frame_mask.sum(1, keepdims=True), 1)
+  return (jnp.cumsum(frame_mask, axis=1) - 0.5) / count

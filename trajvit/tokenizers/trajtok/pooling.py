@@ -1,4 +1,4 @@
-"""TrajTok's tokens: what is read of the cells that a slot owns."""
+"""TrajTok's tokens: what latents read of the cells that a slot owns."""
 
 import jax
 import jax.numpy as jnp
@@ -122,12 +122,7 @@ class SegmentPool(nnx.Module):
     Raises:
       ValueError: logits of another number of frames or slots.
     """
-    expected = (*features.shape[:2], *logits.shape[2:4], self.num_slots)
-    if logits.shape != expected:
-      raise ValueError(f"logits must be {expected}, got {logits.shape}")
-    shape = (*features.shape[:-1], self.num_slots)
-    if logits.shape != shape:
-      logits = jax.image.resize(logits, shape, "bilinear", antialias=False)
+    logits = logits_on_grid(logits, features, self.num_slots)
     mask = jnp.ones(features.shape[:-1], bool)
     if frame_mask is not None:
       mask &= frame_mask[:, :, None, None]
@@ -159,6 +154,26 @@ class SegmentPool(nnx.Module):
       x = x + self.latents[:, : self.per_slot]
     shape = (features.shape[0], self.num_slots, self.per_slot, x.shape[-1])
     return jnp.broadcast_to(x, shape).astype(self.dtype)
+
+
+def logits_on_grid(logits: Array, features: Array, num_slots: int) -> Array:
+  """Returns [B, T, h, w, M], resized bilinearly to the cells of features.
+
+  Args:
+    logits: [B, T, h', w', M].
+    features: [B, T, h, w, D].
+    num_slots: M.
+
+  Raises:
+    ValueError: logits of other clips, or of another number of frames or slots.
+  """
+  expected = (*features.shape[:2], *logits.shape[2:4], num_slots)
+  if logits.shape != expected:
+    raise ValueError(f"logits must be {expected}, got {logits.shape}")
+  shape = (*features.shape[:-1], num_slots)
+  if logits.shape == shape:
+    return logits
+  return jax.image.resize(logits, shape, "bilinear", antialias=False)
 
 
 def soft_means(features: Array, logits: Array, mask: Array) -> Array:

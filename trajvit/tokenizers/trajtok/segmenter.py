@@ -4,6 +4,7 @@ Source: TrajTok (CVPR 2026) and the code that its authors released.
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import jax
@@ -20,8 +21,9 @@ from trajvit.tokenizers.trajtok.latents import grid_latents
 from trajvit.tokenizers.trajtok.place import Place
 from trajvit.types import Array, Clip
 
-# The scale of the cosines goes through softplus, which makes 3.83 of 16.
-INITIAL_SCALE, LARGEST_SCALE = 16.0, 20.0
+# The parameter of the scale goes through softplus: log 16, the release's, is
+# a scale of 1 + log(1 + 16) = 3.83.
+INITIAL_SCALE, LARGEST_SCALE = 1 + math.log(17), 20.0
 
 
 @jax.tree_util.register_dataclass
@@ -93,6 +95,9 @@ class Segmenter(nnx.Module):
     detach: keep the gradient of the slots out of the stem, which then learns
       from the cells' side alone, as in the release. False trains it from both.
     head_dims: hidden width and width of what the cosines compare.
+    initial_scale: of the cosines, in (1, 20]. The default is the release's, at
+      which assignments start nearly flat; steps of an optimizer hardly move it,
+      so that a training of minutes wants about 10.
     dtype: of the products; logits are float32.
     rngs: holds the key of the initial values.
   """
@@ -109,11 +114,16 @@ class Segmenter(nnx.Module):
     high_resolution: bool = False,
     detach: bool = True,
     head_dims: Sequence[int] = (128, 64),
+    initial_scale: float = INITIAL_SCALE,
     dtype=jnp.float32,
     rngs: nnx.Rngs,
   ):
     if num_slots < 1:
       raise ValueError(f"num_slots must be at least 1, got {num_slots}")
+    if not 1 < initial_scale <= LARGEST_SCALE:
+      raise ValueError(
+        f"initial_scale must be in (1, {LARGEST_SCALE:g}], got {initial_scale}"
+      )
     self.stem, self.detach = stem, detach
     self.num_slots, self.width = num_slots, stem.width
     options = dict(dtype=dtype, rngs=rngs)
@@ -136,7 +146,7 @@ class Segmenter(nnx.Module):
     self.high_cell_head = (
       Upscale(stem.width, **fine) if high_resolution else None
     )
-    self.log_scale = nnx.Param(jnp.log(INITIAL_SCALE))
+    self.log_scale = nnx.Param(jnp.log(jnp.expm1(initial_scale - 1)))
 
   def __call__(
     self, frames: Array, frame_mask: Array | None = None, *, train: bool = False

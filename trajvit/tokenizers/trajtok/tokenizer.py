@@ -4,9 +4,18 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from trajvit.table import Table
+from trajvit.tokenizers.trajtok.frame_pool import FramePool
 from trajvit.tokenizers.trajtok.pooling import SegmentPool
-from trajvit.tokenizers.trajtok.segmenter import Segmenter, build_segmenter
+from trajvit.tokenizers.trajtok.segmenter import (
+  INITIAL_SCALE,
+  Segmenter,
+  build_segmenter,
+)
 from trajvit.types import Clip, Tokens
+
+# Features and logits -> Tokens. What a config can name.
+POOLS = Table("pool", {"cells": SegmentPool, "frames": FramePool})
 
 
 class SegmentTokenizer(nnx.Module):
@@ -14,7 +23,7 @@ class SegmentTokenizer(nnx.Module):
 
   Args:
     segmenter: frames -> Segmentation.
-    pool: features and logits -> Tokens.
+    pool: features and logits -> Tokens, an entry of POOLS.
     freeze: let no gradient into the segmenter, whose features the pool reads
       as well. It saves the backward pass; an optimizer that decays weights
       must be told too, by its `frozen`.
@@ -23,7 +32,11 @@ class SegmentTokenizer(nnx.Module):
   needs_tracks = False
 
   def __init__(
-    self, segmenter: Segmenter, pool: SegmentPool, *, freeze: bool = False
+    self,
+    segmenter: Segmenter,
+    pool: SegmentPool | FramePool,
+    *,
+    freeze: bool = False,
   ):
     self.segmenter, self.pool, self.freeze = segmenter, pool, freeze
 
@@ -56,12 +69,8 @@ def trajtok(
   add_position: bool = True,
   high_resolution: bool = False,
   detach: bool = True,
-  assignment: str = "hard",
-  max_level: int = 0,
-  level: int | None = None,
-  add_mean: bool = True,
-  use_latents: bool = True,
-  leak_last_two: bool = False,
+  initial_scale: float = INITIAL_SCALE,
+  pool: dict | None = None,
   freeze: bool = False,
   width: int,
   num_heads: int,
@@ -76,20 +85,16 @@ def trajtok(
     stem: spec of an entry in STEMS.
     num_slots: M, the most trajectories that a clip can have.
     segment_width: D of the segmenter and of the pool; None is `width`.
-    depth: layers of each of the two perceivers.
+    depth: layers of each perceiver, the segmenter's and the pool's.
     position: of both; see `layers.perceiver`.
     add_position: see `Segmenter`.
     high_resolution: likewise.
     detach: likewise.
-    assignment: see `SegmentPool`, as for the next five.
-    max_level: a slot has 2^max_level latents.
-    level: of which the first 2^level become tokens.
-    add_mean: whether latents start at the slot's soft mean.
-    use_latents: whether there are any besides it.
-    leak_last_two: of the released code, for imported weights.
+    initial_scale: likewise.
+    pool: spec of an entry in POOLS; None is "cells".
     freeze: see `SegmentTokenizer`.
     width: of the tokens.
-    num_heads: K of both perceivers.
+    num_heads: K of all attention.
     dtype: of the products.
     rngs: holds the key of the initial values.
   """
@@ -107,17 +112,10 @@ def trajtok(
     add_position=add_position,
     high_resolution=high_resolution,
     detach=detach,
+    initial_scale=initial_scale,
     **both,
   )
-  pool = SegmentPool(
-    segmenter.width,
-    width,
-    assignment=assignment,
-    max_level=max_level,
-    level=level,
-    add_mean=add_mean,
-    use_latents=use_latents,
-    leak_last_two=leak_last_two,
-    **both,
+  pool = POOLS.build(
+    pool or {"name": "cells"}, inputs=segmenter.width, outputs=width, **both
   )
   return SegmentTokenizer(segmenter, pool, freeze=freeze)

@@ -1,0 +1,133 @@
+"""TrajTok's tokens for short training: what and where a slot is, by frame."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from trajvit.layers.norm import LayerNorm
+from trajvit.layers.track_reader import TrackReader
+from trajvit.ops.pooling import pool_by_track
+from trajvit.ops.position import fourier
+from trajvit.tokenizers.tracked import by_track, track_tokens
+from trajvit.tokenizers.trajtok.place import real_time
+from trajvit.tokenizers.trajtok.pooling import logits_on_grid
+from trajvit.tokenizers.trajtok.segmenter import hard_assignment
+from trajvit.types import Array, Tokens
+
+# Frequencies of a coordinate of the place, and of the time.
+PLACE_FREQUENCIES, TIME_FREQUENCIES = 8, 5
+
+
+class FramePool(nnx.Module):
+  """Turns features and a segmentation of them into one token a slot.
+
+  Ours, in place of the perceiver that reads all cells of a slot: as for tracks
+  that are given (`trajectory_light`), features are averaged over the cells of a
+  slot in every frame, and the averages are read over time. So is where the slot
+  is: middle, spread and share of its cells, which a stray cell moves less than
+  it does a box.
+  It costs little for each cell, and a slot's path is plain to see.
+
+  Cells are averaged by the hard assignment. Its gradient is that of the average
+  by the softmax of the logits over slots (straight-through), which tells the
+  segmenter what a loss on the tokens would rather have.
+
+  Args:
+    inputs: D of the features.
+    outputs: width of the tokens.
+    num_slots: M.
+    num_heads: K of the resamplers over time.
+    dtype: of the products.
+    rngs: holds the key of the initial values.
+  """
+
+  def __init__(
+    self,
+    inputs: int,
+    outputs: int,
+    *,
+    num_slots: int,
+    num_heads: int,
+    dtype=jnp.float32,
+    rngs: nnx.Rngs,
+  ):
+    self.num_slots = num_slots
+    self.norm = LayerNorm(inputs, dtype=dtype)
+    options = dict(num_heads=num_heads, dtype=dtype, rngs=rngs)
+    time = 2 * TIME_FREQUENCIES + 1
+    self.appearance = TrackReader(inputs + time, outputs, **options)
+    place = 5 * (2 * PLACE_FREQUENCIES + 1)
+    self.position = TrackReader(place + time, outputs, **options)
+
+  def __call__(
+    self, features: Array, logits: Array, frame_mask: Array | None = None
+  ) -> tuple[Tokens, Array]:
+    """Returns N = M tokens, and which slot owns each cell; see `SegmentPool`.
+
+    Args:
+      features: [B, T, h, w, D], any T.
+      logits: [B, T, h', w', M], resized bilinearly to (h, w) if need be.
+      frame_mask: [B, T] bool, False = padding, never read; None = all real.
+    """
+    logits = logits_on_grid(logits, features, self.num_slots)
+    if frame_mask is None:
+      frame_mask = jnp.ones(features.shape[:2], bool)
+    features = jnp.where(frame_mask[:, :, None, None, None], features, 0)
+    owner = hard_assignment(logits, frame_mask)
+
+    means, area = self._means(features, logits, owner)
+    where = _coordinates(features.shape[:4])
+    where = _middle_and_spread(self._means(where, logits, owner)[0])
+    share = area[..., None] / (owner.shape[2] * owner.shape[3])
+    where = jnp.concatenate([where, jnp.sqrt(share)], axis=-1)
+
+    present = by_track(area > 0)  # [B M, T]
+    time = fourier(real_time(frame_mask)[..., None], TIME_FREQUENCIES)
+    time = jnp.broadcast_to(time[:, :, None], (*area.shape, time.shape[-1]))
+
+    def over_time(reader, x):
+      x = jnp.concatenate([x, time.astype(x.dtype)], axis=-1)
+      return reader(by_track(x), present)
+
+    x = over_time(self.appearance, self.norm(means))
+    x += over_time(self.position, fourier(where, PLACE_FREQUENCIES))
+    x = x.reshape(-1, self.num_slots, x.shape[-1])
+    return track_tokens(x, area, owner), owner
+
+  def _means(self, x, logits, owner):
+    """A slot's means in every frame, [B, T, M, C], and its cells [B, T, M]."""
+    hard, area = pool_by_track(x, owner, self.num_slots)
+    soft = soft_frame_means(x, logits)
+    return soft + jax.lax.stop_gradient(hard - soft), area
+
+
+def _coordinates(shape):
+  """y, x and their squares, in [0, 1], of every cell: [B, T, h, w, 4]."""
+  axes = [(jnp.arange(n) + 0.5) / n for n in shape[2:]]
+  at = jnp.stack(jnp.meshgrid(*axes, indexing="ij"), -1)
+  return jnp.broadcast_to(jnp.concatenate([at, at**2], -1), (*shape, 4))
+
+
+def _middle_and_spread(moments):
+  """[..., 4] means of coordinates and squares -> means, deviations."""
+  middle, square = jnp.split(moments, 2, axis=-1)
+  # The root has no slope at 0, where a slot has one cell or none.
+  variance = jnp.maximum(square - middle**2, 1e-4)
+  return jnp.concatenate([middle, jnp.sqrt(variance)], axis=-1)
+
+
+def soft_frame_means(features: Array, logits: Array) -> Array:
+  """Returns [B, T, M, D] float32, a frame's means by the softmax over slots.
+
+  Args:
+    features: [B, T, h, w, D].
+    logits: [B, T, h, w, M].
+  """
+  share = jax.nn.softmax(logits.astype(jnp.float32), axis=-1)
+  total = jnp.einsum(
+    "bthwm,bthwd->btmd",
+    share.astype(features.dtype),
+    features,
+    preferred_element_type=jnp.float32,
+  )
+  return total / (share.sum((2, 3)) + 1e-6)[..., None]
