@@ -17,6 +17,7 @@ from trajvit.evaluators.tubes import (
   score_overlaps,
   to_grid,
 )
+from trajvit.types import Batch
 
 _SCORES = {"VEQ": "veq", "SQ": "sq", "RQ": "rq", "STQ_EN": "stq_en"}
 
@@ -76,19 +77,38 @@ class Grouping:
         truth = batch.clip.tracks
         if truth is None:
           raise ValueError("grouping needs clips with tracks, got none")
-        blind = dataclasses.replace(batch.clip, tracks=None)
-        blind = dataclasses.replace(batch, clip=blind, text=None, layout=None)
-        predicted = np.asarray(_assignment(predict, variables, blind))
-        if predicted.ndim != 4 or predicted.shape[:2] != truth.shape[:2]:
-          raise ValueError(
-            f"the assignment must be [B, T, h, w] with B, T = "
-            f"{truth.shape[:2]}, got {predicted.shape}"
-          )
+        predicted = blind_assignment(predict, variables, batch)
         rows, frames = len(truth), batch.clip.frame_mask
         valid = np.ones(rows, bool) if batch.valid is None else batch.valid
         for row in np.flatnonzero(valid):
           real = slice(None) if frames is None else np.asarray(frames[row])
           yield predicted[row][real], np.asarray(truth[row])[real]
+
+
+def blind_assignment(predict, variables, batch: Batch) -> np.ndarray:
+  """Returns the token that a model gives each cell of clips without tracks.
+
+  Args:
+    predict: as for `Grouping.run`.
+    variables: of the model.
+    batch: its text, tracks and layout are not shown to the model.
+
+  Returns:
+    [B, T, h, w] integers, -1 = no token.
+
+  Raises:
+    ValueError: the model gives no assignment, or not one for every frame.
+  """
+  clip = dataclasses.replace(batch.clip, tracks=None)
+  blind = dataclasses.replace(batch, clip=clip, text=None, layout=None)
+  found = np.asarray(_assignment(predict, variables, blind))
+  expected = clip.frames.shape[:2]
+  if found.ndim != 4 or found.shape[:2] != expected:
+    raise ValueError(
+      f"the assignment must be [B, T, h, w] with B, T = {expected}, "
+      f"got {found.shape}"
+    )
+  return found
 
 
 def grouping_metrics(
