@@ -14,6 +14,7 @@ COMMANDS = {
   "data": ("trajvit.data.commands", "check a manifest, extract tracks"),
   "export": ("trajvit.export.command", "write an encoder that runs anywhere"),
   "report": ("trajvit.report.command", "compare runs on one page"),
+  "draw": ("trajvit.report.draw", "picture what a run's tokens own"),
   "bench": ("trajvit.bench.command", "time kernels and packing"),
 }
 
