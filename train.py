@@ -143,8 +143,8 @@ def train(raw: dict, workdir: str) -> None:
     check_data_record(saved_record, data_record)
   else:
     state = jax.jit(first_state, out_shardings=shardings)()
-    if config.warm_start:
-      state = warm_start(state, config.warm_start)
+    for run in config.warm_start:
+      state = warm_start(state, run)
   meta = {
     "model_context": loader.model_context(),
     "commit": provenance.commit(),

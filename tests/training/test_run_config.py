@@ -42,6 +42,13 @@ def test_an_evaluation_is_named_after_its_key():
   assert config.evals["retrieval"].spec == {"name": "retrieval"}
 
 
+def test_a_run_starts_from_none_one_or_several_others():
+  one, two = ({"workdir": name, "parts": {"a": "b"}} for name in "xy")
+  for value, expected in ((None, []), (one, ["x"]), ([one, two], ["x", "y"])):
+    config = read_config(changed("warm_start", value))
+    assert [run.workdir for run in config.warm_start] == expected
+
+
 @pytest.mark.parametrize(
   ("path", "value", "message"),
   [
@@ -55,6 +62,8 @@ def test_an_evaluation_is_named_after_its_key():
     ("checkpoint.every", 0, "every >= 1"),
     ("checkpoint.keep_best", 2, "together, got 2 and ''"),
     ("evals.a", {}, "config.evals.a needs 'data'"),
+    ("warm_start", [{"workdir": "a"}], "config.warm_start needs 'parts'"),
+    ("warm_start", {"run": "a"}, "config.warm_start reads no 'run'"),
   ],
 )
 def test_refuses(path, value, message):

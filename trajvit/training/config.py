@@ -133,7 +133,8 @@ class RunConfig:
     checkpoint: see CheckpointConfig.
     mesh: see MeshConfig.
     evals: {key: EvalConfig}.
-    warm_start: see WarmStartConfig; None = initial values alone.
+    warm_start: see WarmStartConfig; a config has one, or a list of them, which
+      are put in one after the other. Empty = initial values alone.
     compilation_cache: folder of compiled programs; empty means
       ~/.cache/trajvit/jax, and "none" that nothing is kept.
   """
@@ -148,7 +149,7 @@ class RunConfig:
   checkpoint: CheckpointConfig
   mesh: MeshConfig = MeshConfig()
   evals: dict = dataclasses.field(default_factory=dict)
-  warm_start: WarmStartConfig | None = None
+  warm_start: tuple[WarmStartConfig, ...] = ()
   compilation_cache: str = ""
 
   def __post_init__(self):
@@ -163,7 +164,6 @@ PARTS = {
   "optimizer": OptimizerConfig,
   "checkpoint": CheckpointConfig,
   "mesh": MeshConfig,
-  "warm_start": WarmStartConfig,
 }
 
 
@@ -178,6 +178,11 @@ def read_config(config: dict) -> RunConfig:
   for name, part in PARTS.items():
     if name in values:
       values[name] = _read(part, values[name], f"config.{name}")
+  runs = values.get("warm_start") or ()
+  values["warm_start"] = tuple(
+    _read(WarmStartConfig, run, "config.warm_start")
+    for run in ([runs] if isinstance(runs, dict) else runs)
+  )
   values["evals"] = {
     key: _read_eval(key, value)
     for key, value in (values.get("evals") or {}).items()
