@@ -1,6 +1,12 @@
 """What the configs share: reading their argument, and the usual values."""
 
 import ml_collections
+from ml_collections.config_dict import placeholder
+
+# Arguments of all runs on moving sprites, and what they are unless set.
+SPRITES = dict(steps=300, clips=4096, seed=0, cache="")
+# Their encoder, which runs in minutes on a CPU.
+SPRITES_ENCODER = dict(name="vit", width=96, depth=3, num_heads=4)
 
 
 def parse_arg(arg: str, **defaults):
@@ -24,6 +30,12 @@ def parse_arg(arg: str, **defaults):
         f"config argument {key} must be {kind.__name__}, got {value!r}"
       ) from error
   return values
+
+
+def check_choice(what: str, value: str, known) -> None:
+  """Raises ValueError if `value` is not among the `known` ones."""
+  if value not in known:
+    raise ValueError(f"unknown {what} {value!r}; known: {', '.join(known)}")
 
 
 def base() -> ml_collections.ConfigDict:
@@ -65,3 +77,113 @@ def sprites_data(batch_size: int, tracks: str = "exact", **train) -> dict:
     train=dict(name="moving_sprites", split="train", tracks=tracks, **train),
     loader=loader(),
   )
+
+
+def sprites_base(arg, tracks: str = "exact") -> ml_collections.ConfigDict:
+  """Returns a run on moving sprites in which model and evals are missing.
+
+  Args:
+    arg: values of SPRITES.
+    tracks: where they come from, see `data.synthetic`.
+  """
+  config = base()
+  config.seed = arg.seed
+  config.total_steps = arg.steps
+  config.log_every = 5
+  config.data = sprites_data(64, tracks, count=arg.clips, cache_dir=arg.cache)
+  config.optimizer.learning_rate = 2e-3
+  config.optimizer.warmup_steps = min(40, arg.steps // 3)
+  config.checkpoint.every = 150
+  return config
+
+
+def sprites_model(tokenizer: dict, pool: str = "cls") -> dict:
+  """Returns the two towers that all tokenizers have on moving sprites."""
+  return dict(
+    name="video_text",
+    tokenizer=tokenizer,
+    encoder=SPRITES_ENCODER,
+    text=dict(name="transformer", width=64, depth=2, num_heads=4),
+    embed_dim=64,
+    pool=pool,
+  )
+
+
+def sprites_eval(config, name: str, split: str, every: int = 0, **options):
+  """Returns an evaluation on a split, with tracks like those of training."""
+  train = config.data.train
+  data = dict(
+    name="moving_sprites",
+    split=split,
+    tracks=train.tracks,
+    cache_dir=train.cache_dir,
+  )
+  return dict(name=name, every=every, data=data, **options)
+
+
+def sprites_retrieval(config) -> dict:
+  """Returns the evaluations of retrieval, and that of the cost."""
+
+  def on(name, *where, **options):
+    return sprites_eval(config, name, *where, **options)
+
+  return dict(
+    validation=on("retrieval", "validation", 50),
+    static=on("retrieval", "static"),
+    moving=on("retrieval", "moving"),
+    hard=on("retrieval", "hard", groups=8),
+    cost=on("cost", "static"),
+  )
+
+
+def videos_base(
+  *, steps: int, batch_size: int, frames: int, size: int
+) -> ml_collections.ConfigDict:
+  """Returns a run on one's own videos in which the model is missing."""
+  config = base()
+  config.total_steps = steps
+  config.data = dict(
+    batch_size=batch_size,
+    clip=dict(
+      frames=frames,
+      size=size,
+      track_grid=size // 4,
+      max_tracks=128,
+      sampler="middle",
+      augment="crop_flip",
+    ),
+    text=dict(name="bytes", length=128),
+    train=dict(name="video_files", manifest="", root="", tracks="auto"),
+    loader=loader(),
+  )
+  config.optimizer.learning_rate = 1e-4
+  config.optimizer.b2 = 0.999
+  config.optimizer.weight_decay = 0.02
+  config.optimizer.warmup_steps = steps // 30
+  config.checkpoint.every = 1000
+  return config
+
+
+def videos_model(tokenizer: dict, variant: str) -> ml_collections.ConfigDict:
+  """Returns TrajViT's two towers, the video's of the size `variant`."""
+  model = ml_collections.ConfigDict(
+    dict(
+      name="video_text",
+      tokenizer=tokenizer,
+      encoder=dict(name="vit", variant=variant, remat=True, **_unset()),
+      text=dict(name="transformer", variant="S", **_unset()),
+      embed_dim=256,
+      normalization="imagenet",
+      dtype="bfloat16",
+    )
+  )
+  if variant in ("L", "H"):
+    # TrajViT keeps depth and heads of these and makes them 512 wide.
+    model.encoder.width = 512
+  return model
+
+
+def _unset() -> dict:
+  """Returns the numbers that a variant sets, free to be set instead."""
+  names = ("width", "depth", "num_heads")
+  return {name: placeholder(int) for name in names}

@@ -38,61 +38,21 @@ REDUCED_PACKING = dict(clips=8, rows=1, length=8 * (MEAN_TRACKS + 1))
 
 
 def get_config(arg=""):
-  """Returns the config; `arg` may set the keys below."""
+  """Returns the config; `arg` may set the keys below and those of SPRITES."""
   arg = common.parse_arg(
-    arg,
-    method="trajectory",
-    steps=300,
-    clips=4096,
-    seed=0,
-    cache="",
-    packed=False,
+    arg, method="trajectory", packed=False, **common.SPRITES
   )
-  if arg.method not in METHODS:
-    raise ValueError(
-      f"unknown method {arg.method!r}; known: {', '.join(METHODS)}"
-    )
+  common.check_choice("method", arg.method, METHODS)
   tokenizer, reducer, pool, tracks = METHODS[arg.method]
-  config = common.base()
-  config.seed = arg.seed
-  config.total_steps = arg.steps
-  config.log_every = 5
-  cached = dict(tracks=tracks, cache_dir=arg.cache)
-  config.data = common.sprites_data(64, count=arg.clips, **cached)
+  config = common.sprites_base(arg, tracks)
   config.data.clip.max_tracks = MAX_TRACKS[tracks]
-  config.model = dict(
-    name="video_text",
-    tokenizer=tokenizer,
-    encoder=dict(
-      name="vit",
-      width=96,
-      depth=3,
-      num_heads=4,
-      reducers=[reducer and dict(name=reducer, k=MEAN_TRACKS)],
-    ),
-    text=dict(name="transformer", width=64, depth=2, num_heads=4),
-    embed_dim=64,
-    pool=pool,
-  )
+  config.model = common.sprites_model(tokenizer, pool)
+  config.model.encoder.reducers = [
+    reducer and dict(name=reducer, k=MEAN_TRACKS)
+  ]
   if arg.packed and reducer:
     config.model.encoder.packing = REDUCED_PACKING
   elif arg.packed:
     config.data.packing = PACKING[arg.method]
-  config.optimizer.learning_rate = 2e-3
-  config.optimizer.warmup_steps = min(40, arg.steps // 3)
-  config.checkpoint.every = 150
-
-  def gallery(split, every, **options):
-    data = dict(name="moving_sprites", split=split, **cached)
-    return dict(name="retrieval", every=every, data=data, **options)
-
-  config.evals = dict(
-    validation=gallery("validation", 50),
-    static=gallery("static", 0),
-    moving=gallery("moving", 0),
-    hard=gallery("hard", 0, groups=8),
-    cost=dict(
-      every=0, data=dict(name="moving_sprites", split="static", **cached)
-    ),
-  )
+  config.evals = common.sprites_retrieval(config)
   return config

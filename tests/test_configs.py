@@ -7,7 +7,13 @@ import jax
 import numpy as np
 import pytest
 
-from configs import common, quickstart_sprites
+from configs import (
+  common,
+  grouping_sprites,
+  probe_sprites,
+  quickstart_sprites,
+  trajtok_clip,
+)
 from trajvit.data import build_loader
 from trajvit.data.decode import write_video
 from trajvit.evaluators import EVALUATORS
@@ -15,10 +21,11 @@ from trajvit.layers.sizes import SIZES, transformer_size
 from trajvit.models import build_model
 from trajvit.objectives import build_objectives
 from trajvit.training.config import read_config
-from trajvit.training.functional import functional
+from trajvit.training.functional import functional, path_name
 from trajvit.training.optim import build_optimizer
 from trajvit.training.state import init_state
 from trajvit.training.step import make_train_step
+from trajvit.training.warm_start import transplant
 
 ROOT = pathlib.Path(__file__).parent.parent
 SHIPPED = sorted(
@@ -27,15 +34,32 @@ SHIPPED = sorted(
   if path.stem not in ("__init__", "common")
 )
 SMALL = dict(width=16, depth=1, num_heads=2)
+SMALL_STEMS = {
+  "conv": dict(widths=(8,), depths=(1,)),
+  "convnext": dict(widths=(8, 8, 8, 8), depths=(1, 1, 1, 1)),
+}
+# Arguments of the configs that are one run for each method or objective.
+ARGS = {
+  "quickstart_sprites": [f"method={m}" for m in quickstart_sprites.METHODS],
+  "grouping_sprites": [f"method={m}" for m in grouping_sprites.METHODS],
+  "probe_sprites": ["encoder=RUN", "encoder=RUN,adapter=patches"],
+  "trajtok_clip": [],
+}
+SLOW = (
+  ("trajvit_clip", "packed=True"),
+  ("trajtok_clip", "objectives=joint"),
+  ("trajtok_clip", "objectives=grouping"),
+  ("trajtok_clip", "objectives=contrastive,segmenter=RUN,freeze=True"),
+  ("probe_sprites", "encoder=RUN,segmenter=RUN"),
+)
 
 
 def cases():
   for name in SHIPPED:
-    methods = quickstart_sprites.METHODS if "quickstart" in name else [""]
-    for method in methods:
-      arg = f"method={method}" if method else ""
+    for arg in ARGS.get(name, [""]):
       yield pytest.param(name, arg, id=f"{name}:{arg}" if arg else name)
-  yield pytest.param("trajvit_clip", "packed=True", marks=pytest.mark.slow)
+  for name, arg in SLOW:
+    yield pytest.param(name, arg, id=f"{name}:{arg}", marks=pytest.mark.slow)
   for method in ("trajectory", "vit3d_128", "random_k"):
     yield "quickstart_sprites", f"method={method},packed=True"
 
@@ -61,20 +85,35 @@ def shrink(config, folder):
       *(e["data"] for e in config["evals"].values()),
     ]:
       source |= dict(count=8, cache_dir=None)
-  for tower in ("encoder", "text"):
-    config["model"][tower] |= SMALL
-  if config["model"]["tokenizer"]["name"] == "trajtok":
-    config["model"]["tokenizer"]["num_heads"] = 1  # 3-D rotary needs wide heads
-  for reducer in config["model"]["encoder"].get("reducers", ()):
+  shrink_model(config["model"])
+  encoder = config["model"].get("encoder", {})
+  for reducer in encoder.get("reducers", ()):
     if reducer:
       reducer["k"] = 3
-  for packing in (
-    data.get("packing"),
-    config["model"]["encoder"].get("packing"),
-  ):
+  for packing in (data.get("packing"), encoder.get("packing")):
     if packing:
       packing["clips"] = data["batch_size"]
   return config
+
+
+def shrink_model(model):
+  """In place: towers, segmenters and stems, wherever they are."""
+  for part in (model, *(x for x in model.values() if isinstance(x, dict))):
+    for tower in ("encoder", "text"):
+      if tower in part:
+        part[tower] |= SMALL
+    if "stem" in part and isinstance(part["stem"], dict):
+      part["stem"] |= SMALL_STEMS[part["stem"]["name"]]
+    if "num_slots" in part:
+      part["num_heads"] = 1  # 3-D rotary needs wide heads
+      part["num_slots"] = 4
+      part |= {
+        key: SMALL["width"] for key in ("width", "segment_width") if key in part
+      }
+    if "adapter" in part:
+      shrink_model(part["adapter"])
+      if part["adapter"]["name"] == "trajectories":
+        part["adapter"]["num_heads"] = 1
 
 
 @pytest.mark.parametrize(("name", "arg"), cases())
@@ -92,7 +131,11 @@ def test_a_shipped_config_takes_a_step(tmp_path, name, arg):
   )
   tx, schedule = build_optimizer(config.optimizer, config.total_steps)
   step = make_train_step(
-    apply, build_objectives(config.objectives), tx, schedule
+    apply,
+    build_objectives(config.objectives),
+    tx,
+    schedule,
+    frozen=config.optimizer.frozen,
   )
   state = init_state(init(), tx, ema=False)
   batches = loader.train(0)
@@ -126,6 +169,56 @@ def test_every_size_of_trajvit_has_heads_that_divide_it(variant):
   assert size.width == (512 if variant in "LH" else SIZES[variant].width)
 
 
+# Runs that start from others, those others, and what is to come from them.
+WARM = [
+  (
+    "trajtok_clip:segmenter=RUN",
+    ["trajtok_clip:objectives=grouping"],
+    ["tokenizer/segmenter"],
+  ),
+  (
+    "probe_sprites:encoder=RUN,method=vit3d_128",
+    ["quickstart_sprites:method=vit3d_128"],
+    ["features"],
+  ),
+  (
+    "probe_sprites:encoder=RUN,segmenter=RUN",
+    ["quickstart_sprites:method=vit3d_256", "trajtok_sprites"],
+    ["features", "adapter/regions/segmenter"],
+  ),
+]
+
+
+@pytest.mark.parametrize(("run", "others", "places"), WARM)
+def test_a_config_takes_whole_parts_of_the_runs_it_starts_from(
+  tmp_path, run, others, places
+):
+  def built(spec, value):
+    name, _, arg = spec.partition(":")
+    raw = importlib.import_module(f"configs.{name}").get_config(arg).to_dict()
+    (tmp_path / spec).mkdir()
+    config = read_config(shrink(raw, tmp_path / spec))
+    context = dict(
+      clip_shape=(4, 64, 64), max_tracks=4, vocab_size=9, text_length=5
+    )
+    init, _ = functional(lambda: build_model(config.model, seed=0, **context))
+    shapes = jax.eval_shape(init)
+    arrays = jax.tree.map(lambda x: jax.numpy.full(x.shape, value), shapes)
+    return config, arrays
+
+  config, variables = built(run, 0.0)
+  assert len(config.warm_start) == len(others)
+  for number, (source, other) in enumerate(
+    zip(config.warm_start, others, strict=True), 1
+  ):
+    _, theirs = built(other, float(number))
+    variables = transplant(variables, theirs, source.parts)
+  for path, x in jax.tree_util.tree_leaves_with_path(variables["params"]):
+    name = path_name(path)
+    sources = [0, *(n for n, x in enumerate(places, 1) if name.startswith(x))]
+    assert (x == sources[-1]).all(), name
+
+
 def test_arguments_are_checked():
   values = common.parse_arg("steps=3,big=True", steps=1, big=False, name="x")
   assert (values.steps, values.big, values.name) == (3, True, "x")
@@ -135,3 +228,11 @@ def test_arguments_are_checked():
     common.parse_arg("steps=many", steps=1)
   with pytest.raises(ValueError, match="known: trajectory"):
     quickstart_sprites.get_config("method=vit")
+  with pytest.raises(ValueError, match="encoder=RUN must name"):
+    probe_sprites.get_config()
+  with pytest.raises(ValueError, match="segmenter=RUN is for adapter=traj"):
+    probe_sprites.get_config("encoder=a,segmenter=b,adapter=patches")
+  with pytest.raises(ValueError, match="not grouping"):
+    trajtok_clip.get_config("segmenter=a,objectives=grouping")
+  with pytest.raises(ValueError, match="needs segmenter=RUN,objectives"):
+    trajtok_clip.get_config("segmenter=a,freeze=True")
