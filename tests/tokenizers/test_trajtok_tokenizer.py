@@ -20,13 +20,17 @@ from trajtok_parts import (
 
 from trajvit.tokenizers import TOKENIZERS
 from trajvit.tokenizers.trajtok import SegmentTokenizer
+from trajvit.tokenizers.trajtok.tokenizer import given_slots
 from trajvit.types import Clip
 
 SHAPE = (BATCH, FRAMES, CELLS, CELLS)
+REAL = np.ones((BATCH, FRAMES), bool)
 
 
-def make_tokenizer(*, freeze=False, **pool):
-  return SegmentTokenizer(make_segmenter(), make_pool(**pool), freeze=freeze)
+def make_tokenizer(*, freeze=False, teacher=0.0, **pool):
+  return SegmentTokenizer(
+    make_segmenter(), make_pool(**pool), teacher=teacher, freeze=freeze
+  )
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +144,44 @@ def test_a_frozen_segmenter_has_no_gradient():
   grads = gradients(freeze=True)
   assert max(largest(grads["segmenter"])) == 0
   assert min(largest(grads["pool"])) > 0
+
+
+@jax.jit
+def taught(clip, key):
+  return make_tokenizer(teacher=1.0)(clip, key=key)
+
+
+def test_a_taught_clip_is_read_by_its_tracks(tokenize, rng):
+  """Numbered by their first cell; what is segmented stays what it is."""
+  make_segmenter(), make_pool()
+  frames, key = make_frames(rng), jax.random.key(0)
+  tracks = rng.integers(-1, 3, SHAPE).astype(np.int32) * 1000
+  tracks[:, 0, 0, 0] = 2000
+  clip = Clip(frames, REAL, tracks=tracks)
+  tokens, aux = taught(clip, key)
+  segmented, plain = tokenize(Clip(frames, REAL))
+  np.testing.assert_array_equal(aux["assignment"], plain["assignment"])
+  assert tokens.mask.sum(1).tolist() == [3] * BATCH
+  sizes = (tracks == 2000).sum((1, 2, 3))
+  np.testing.assert_array_equal(tokens.size[:, 0], sizes)
+  untaught, _ = taught(Clip(frames, REAL), key)  # no tracks: nobody to teach
+  evaluated, _ = jax.jit(make_tokenizer(teacher=1.0))(clip)
+  for other in (untaught, evaluated):
+    np.testing.assert_allclose(other.features, segmented.features, atol=1e-5)
+
+
+def test_a_share_of_the_clips_is_taught(rng):
+  """Each clip by its tracks or by the segmentation, whole."""
+  many = 64
+  shape = (many, *SHAPE[1:])
+  found = given_slots(Clip(None, tracks=np.zeros(shape, np.int32)), (*shape, 6))
+  assert not np.any(found)
+  frames = np.repeat(make_frames(rng)[:1], many, 0)
+  clip = Clip(frames, tracks=np.zeros(shape, np.int32))
+  make_segmenter(), make_pool()
+  tokens, _ = jax.jit(make_tokenizer(teacher=0.25))(clip, key=jax.random.key(1))
+  counts = np.asarray(tokens.mask.sum(1))
+  assert set(counts) == {1, counts.max()} and 4 < (counts == 1).sum() < 32
 
 
 def test_a_slot_without_a_cell_is_a_masked_zero_with_a_finite_gradient(grid):
@@ -260,6 +302,11 @@ ERRORS = [
 def test_options_that_do_not_go_together_are_named(options, message):
   with pytest.raises(ValueError, match=message):
     make_pool(**options)
+
+
+def test_a_teacher_is_a_share():
+  with pytest.raises(ValueError, match=r"teacher must be in \[0, 1\], got 2"):
+    make_tokenizer(teacher=2.0)
 
 
 def test_logits_of_other_slots_are_refused(grid):

@@ -28,15 +28,18 @@ class FramePool(nnx.Module):
   it does a box.
   It costs little for each cell, and a slot's path is plain to see.
 
-  Cells are averaged by the hard assignment. Its gradient is that of the average
-  by the softmax of the logits over slots (straight-through), which tells the
-  segmenter what a loss on the tokens would rather have.
+  Cells are averaged by the hard assignment, which has no gradient. The features
+  may borrow that of their average by the softmax of the logits over slots
+  (straight-through), which is then all that tells the segmenter what a loss on
+  the tokens would rather have. Where tracks teach it, do without: it disturbs
+  them. The place never has a gradient.
 
   Args:
     inputs: D of the features.
     outputs: width of the tokens.
     num_slots: M.
     num_heads: K of the resamplers over time.
+    straight_through: whether the logits get a gradient.
     dtype: of the products.
     rngs: holds the key of the initial values.
   """
@@ -48,10 +51,11 @@ class FramePool(nnx.Module):
     *,
     num_slots: int,
     num_heads: int,
+    straight_through: bool = True,
     dtype=jnp.float32,
     rngs: nnx.Rngs,
   ):
-    self.num_slots = num_slots
+    self.num_slots, self.straight_through = num_slots, straight_through
     self.norm = LayerNorm(inputs, dtype=dtype)
     options = dict(num_heads=num_heads, dtype=dtype, rngs=rngs)
     time = 2 * TIME_FREQUENCIES + 1
@@ -60,7 +64,11 @@ class FramePool(nnx.Module):
     self.position = TrackReader(place + time, outputs, **options)
 
   def __call__(
-    self, features: Array, logits: Array, frame_mask: Array | None = None
+    self,
+    features: Array,
+    logits: Array,
+    frame_mask: Array | None = None,
+    owner: Array | None = None,
   ) -> tuple[Tokens, Array]:
     """Returns N = M tokens, and which slot owns each cell; see `SegmentPool`.
 
@@ -68,16 +76,21 @@ class FramePool(nnx.Module):
       features: [B, T, h, w, D], any T.
       logits: [B, T, h', w', M], resized bilinearly to (h, w) if need be.
       frame_mask: [B, T] bool, False = padding, never read; None = all real.
+      owner: [B, T, h, w] int32 in [0, M), or -1, or None: by the logits.
     """
     logits = logits_on_grid(logits, features, self.num_slots)
     if frame_mask is None:
       frame_mask = jnp.ones(features.shape[:2], bool)
     features = jnp.where(frame_mask[:, :, None, None, None], features, 0)
-    owner = hard_assignment(logits, frame_mask)
+    if owner is None:
+      owner = hard_assignment(logits, frame_mask)
 
-    means, area = self._means(features, logits, owner)
+    means, area = pool_by_track(features, owner, self.num_slots)
+    if self.straight_through:
+      soft = soft_frame_means(features, logits)
+      means = soft + jax.lax.stop_gradient(means - soft)
     where = _coordinates(features.shape[:4])
-    where = _middle_and_spread(self._means(where, logits, owner)[0])
+    where = _middle_and_spread(pool_by_track(where, owner, self.num_slots)[0])
     share = area[..., None] / (owner.shape[2] * owner.shape[3])
     where = jnp.concatenate([where, jnp.sqrt(share)], axis=-1)
 
@@ -94,12 +107,6 @@ class FramePool(nnx.Module):
     x = x.reshape(-1, self.num_slots, x.shape[-1])
     return track_tokens(x, area, owner), owner
 
-  def _means(self, x, logits, owner):
-    """A slot's means in every frame, [B, T, M, C], and its cells [B, T, M]."""
-    hard, area = pool_by_track(x, owner, self.num_slots)
-    soft = soft_frame_means(x, logits)
-    return soft + jax.lax.stop_gradient(hard - soft), area
-
 
 def _coordinates(shape):
   """y, x and their squares, in [0, 1], of every cell: [B, T, h, w, 4]."""
@@ -111,9 +118,8 @@ def _coordinates(shape):
 def _middle_and_spread(moments):
   """[..., 4] means of coordinates and squares -> means, deviations."""
   middle, square = jnp.split(moments, 2, axis=-1)
-  # The root has no slope at 0, where a slot has one cell or none.
-  variance = jnp.maximum(square - middle**2, 1e-4)
-  return jnp.concatenate([middle, jnp.sqrt(variance)], axis=-1)
+  spread = jnp.sqrt(jnp.maximum(square - middle**2, 0))
+  return jnp.concatenate([middle, spread], axis=-1)
 
 
 def soft_frame_means(features: Array, logits: Array) -> Array:

@@ -104,7 +104,11 @@ class SegmentPool(nnx.Module):
     self.project = Linear(inputs, outputs, init="torch", **options)
 
   def __call__(
-    self, features: Array, logits: Array, frame_mask: Array | None = None
+    self,
+    features: Array,
+    logits: Array,
+    frame_mask: Array | None = None,
+    owner: Array | None = None,
   ) -> tuple[Tokens, Array]:
     """Returns N = M K' tokens, and which slot owns each cell.
 
@@ -112,6 +116,8 @@ class SegmentPool(nnx.Module):
       features: [B, T, h, w, D].
       logits: [B, T, h', w', M], resized bilinearly to (h, w) if need be.
       frame_mask: [B, T] bool, False = padding, never read; None = all real.
+      owner: [B, T, h, w] int32 in [0, M), or -1 for a cell that no slot reads,
+        where that is known better; None = the best slot by the logits.
 
     Returns:
       Tokens, those of a slot side by side. A slot without a cell is masked. The
@@ -123,11 +129,10 @@ class SegmentPool(nnx.Module):
       ValueError: logits of another number of frames or slots.
     """
     logits = logits_on_grid(logits, features, self.num_slots)
-    mask = jnp.ones(features.shape[:-1], bool)
-    if frame_mask is not None:
-      mask &= frame_mask[:, :, None, None]
+    if owner is None:
+      owner = hard_assignment(logits, frame_mask)
+    mask = owner >= 0
     features = jnp.where(mask[..., None], features, 0)
-    owner = hard_assignment(logits, frame_mask)
 
     x = self._start(features, logits, mask)  # [B, M, K', D]
     x = x.reshape(x.shape[0], -1, x.shape[-1])
