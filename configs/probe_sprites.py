@@ -50,7 +50,7 @@ def get_config(arg=""):
     raise ValueError("encoder=RUN must name a finished run, see the docstring")
   if arg.segmenter and arg.adapter == "patches":
     raise ValueError("segmenter=RUN is for adapter=trajectories, got patches")
-  width, heads = (common.SPRITES_ENCODER[k] for k in ("width", "num_heads"))
+  heads = common.SPRITES_ENCODER["num_heads"]
   adapter = dict(name=arg.adapter)
   warm_start = [dict(workdir=arg.encoder, parts=ENCODER)]
   frozen = ["^features/"]
@@ -58,7 +58,9 @@ def get_config(arg=""):
     adapter |= dict(num_heads=heads)
   if arg.segmenter:
     adapter["segmenter"] = dict(
-      width=width, num_heads=heads, **trajtok_sprites.SEGMENTER
+      width=trajtok_sprites.SEGMENT_WIDTH,
+      num_heads=heads,
+      **trajtok_sprites.SEGMENTER,
     )
     warm_start.append(dict(workdir=arg.segmenter, parts=SEGMENTER))
     frozen.append("^adapter/regions/segmenter/")

@@ -4,12 +4,13 @@ r"""TrajTok on moving sprites: trajectories learned from pixels, in minutes.
 
 `:objectives=contrastive` learns them from captions alone and
 `:objectives=grouping` trains the segmenter alone from the true tracks; the
-default does both. No tracks are read at evaluation. Data, steps, trunk and text
-tower are those of quickstart_sprites, so that their tables compare.
+default does both. No tracks are read at evaluation. Data, trunk and text tower
+are those of quickstart_sprites, whose methods with `steps=900` compare.
 """
 
 from configs import common
 
+SEGMENT_WIDTH = 64
 SEGMENTER = dict(
   stem=dict(name="conv", widths=(32, 48, 64)),
   num_slots=16,
@@ -35,53 +36,38 @@ OBJECTIVES = {
 
 
 def get_config(arg=""):
-  """Returns the config; `arg` may set the keys below."""
-  arg = common.parse_arg(
-    arg, objectives="joint", steps=900, clips=4096, seed=0, cache=""
-  )
-  if arg.objectives not in OBJECTIVES:
-    raise ValueError(
-      f"unknown objectives {arg.objectives!r}; known: {', '.join(OBJECTIVES)}"
-    )
-  config = common.base()
-  config.seed = arg.seed
-  config.total_steps = arg.steps
-  config.log_every = 5
-  cached = dict(tracks="exact", cache_dir=arg.cache)
-  config.data = common.sprites_data(64, count=arg.clips, **cached)
+  """Returns the config; `arg` may set the objectives and the keys of SPRITES.
+
+  Raises:
+    ValueError: unknown objectives.
+  """
+  values = common.SPRITES | dict(steps=900)
+  arg = common.parse_arg(arg, objectives="joint", **values)
+  common.check_choice("objectives", arg.objectives, OBJECTIVES)
+  config = common.sprites_base(arg)
   config.objectives, tokens = OBJECTIVES[arg.objectives]
   if tokens is None:
-    config.model = dict(name="segmenter", width=64, num_heads=4, **SEGMENTER)
-  else:
+    heads = common.SPRITES_ENCODER["num_heads"]
     config.model = dict(
-      name="video_text",
-      tokenizer=dict(name="trajtok", segment_width=64, **SEGMENTER, **tokens),
-      encoder=dict(name="vit", width=96, depth=3, num_heads=4),
-      text=dict(name="transformer", width=64, depth=2, num_heads=4),
-      embed_dim=64,
+      name="segmenter", width=SEGMENT_WIDTH, num_heads=heads, **SEGMENTER
     )
-  config.optimizer.learning_rate = 2e-3
-  config.optimizer.warmup_steps = min(40, arg.steps // 3)
-  config.checkpoint.every = 150
+  else:
+    tokenizer = dict(
+      name="trajtok", segment_width=SEGMENT_WIDTH, **SEGMENTER, **tokens
+    )
+    config.model = common.sprites_model(tokenizer)
+    config.evals = common.sprites_retrieval(config)
+    config.evals.validation.every = 100
 
-  def on(split, name, every=0, clip=None, **options):
-    data = dict(name="moving_sprites", split=split, clip=clip or {}, **cached)
-    return dict(name=name, every=every, data=data, **options)
+  def grouping(split, *, every=0, clip=None):
+    found = common.sprites_eval(config, "grouping", split, every)
+    found["data"]["clip"] = clip or {}
+    return found
 
   # The segmenter learns from 16 frames a clip, and is measured on the same
   # motions at half and at twice the frame rate as well.
-  config.evals = dict(
-    frames_8=on("static", "grouping", clip=dict(frames=8)),
-    frames_32=on("static", "grouping", clip=dict(frames=32)),
-    validation_tracks=on("validation", "grouping", every=100),
-    tracks=on("static", "grouping"),
-  )
-  if tokens is not None:
-    config.evals.update(
-      cost=on("static", "cost"),
-      validation=on("validation", "retrieval", every=100),
-      static=on("static", "retrieval"),
-      moving=on("moving", "retrieval"),
-      hard=on("hard", "retrieval", groups=8),
-    )
+  config.evals.validation_tracks = grouping("validation", every=100)
+  config.evals.tracks = grouping("static")
+  config.evals.frames_8 = grouping("static", clip=dict(frames=8))
+  config.evals.frames_32 = grouping("static", clip=dict(frames=32))
   return config
