@@ -19,6 +19,7 @@ from trajvit.layers.norm import LayerNorm
 from trajvit.layers.sizes import transformer_size
 from trajvit.layers.stack import Stack
 from trajvit.ops.packing import pack, place, plan, unpack
+from trajvit.ops.token_size import log_size
 from trajvit.ops.tokens import prepend, zero_masked
 from trajvit.types import Layout, Tokens
 
@@ -228,7 +229,7 @@ class ViT(nnx.Module):
     stored, mask, restore = self.masking(tokens, registers=registers)
     context = Context(
       mask=mask,
-      bias=_log_size(stored) if self.proportional else None,
+      bias=log_size(stored) if self.proportional else None,
       packed=tokens.segments is not None,
       train=train,
     )
@@ -238,8 +239,3 @@ class ViT(nnx.Module):
       context = dataclasses.replace(context, selected=selected)
     features, aux = blocks(stored.features, context)
     return restore(dataclasses.replace(stored, features=features)), aux
-
-
-def _log_size(tokens: Tokens) -> jax.Array:
-  """Zero for registers, which stand for no patch."""
-  return jnp.log(jnp.maximum(tokens.size, 1))

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from trajvit.ops.tokens import take, zero_masked
+from trajvit.ops.selection import select
 from trajvit.types import Tokens
 
 
@@ -83,12 +83,5 @@ def keep_highest(
   Raises:
     ValueError: k is not in [1, N].
   """
-  slots = tokens.mask.shape[1]
-  if not 1 <= k <= slots:
-    raise ValueError(f"k must be in [1, {slots}], got {k}")
-  if tokens.protected is not None:
-    score = jnp.where(tokens.protected, jnp.inf, score)
-  score = jnp.where(tokens.mask, score, -jnp.inf)
-  highest = jnp.argsort(-score, axis=1, stable=True)[:, :k]
-  indices = jnp.sort(highest, axis=1)
-  return zero_masked(take(tokens, indices)), {"indices": indices}
+  kept, indices = select(tokens, score, k)
+  return kept, {"indices": indices}
