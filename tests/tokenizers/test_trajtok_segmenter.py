@@ -45,6 +45,14 @@ def test_the_scale_starts_and_ends_as_in_the_reference(segmenter):
   assert nnx.merge(graphdef, state).scale() == 20
 
 
+def test_the_scale_can_start_higher():
+  scale = make_segmenter(initial_scale=10.0).scale()
+  np.testing.assert_allclose(scale, 10, rtol=1e-5)
+  for wrong in (1.0, 20.5):
+    with pytest.raises(ValueError, match=f"in \\(1, 20\\], got {wrong}"):
+      make_segmenter(initial_scale=wrong)
+
+
 def test_logits_are_scaled_cosines(segmenter, segment, frames):
   found = segment(frames, train=True)
   assert found.patches.shape == (BATCH, FRAMES, CELLS, CELLS, WIDTH)
