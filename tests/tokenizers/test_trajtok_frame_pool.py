@@ -10,7 +10,10 @@ from flax import nnx
 from trajtok_parts import BATCH, CELLS, FRAMES, SLOTS, WIDTH, largest
 
 from trajvit.tokenizers.trajtok import FramePool
-from trajvit.tokenizers.trajtok.frame_pool import soft_frame_means
+from trajvit.tokenizers.trajtok.frame_pool import (
+  moment_boxes,
+  soft_frame_means,
+)
 
 SHAPE = (BATCH, FRAMES, CELLS, CELLS)
 REAL = np.ones((BATCH, FRAMES), bool)
@@ -115,9 +118,18 @@ def test_where_a_slot_goes_is_seen():
   assert np.abs(away - path([3, 2, 1, 0])).max() > 1e-2
 
 
-def test_one_motion_is_much_the_same_at_twice_the_frame_rate():
-  """Twice the frames of a path differ less than another path does."""
-  slow = path([0, 2, 4, 6])
-  same = np.abs(slow - path([0, 1, 2, 3, 4, 5, 6, 6])).max()
-  other = np.abs(slow - path([3, 3, 3, 3])).max()
-  assert same < other / 3
+def test_a_stray_cell_moves_a_box_little():
+  """A rectangle has its own box, and one cell far away hardly changes it."""
+  rows, columns = np.mgrid[2:6, 1:4]
+  at = (np.stack([rows, columns], -1).reshape(-1, 2) + 0.5) / 8
+
+  def box(at):
+    return np.asarray(moment_boxes(np.hstack([at, at**2]).mean(0)))
+
+  # Cells are points here: a side of n cells is sqrt(n^2 - 1) long.
+  half = np.sqrt([15, 8]) / 16
+  middle = np.array([4, 2.5]) / 8
+  expected = np.concatenate([middle - half, middle + half])
+  np.testing.assert_allclose(box(at), expected, atol=1e-5)
+  stray = box(np.vstack([at, [[7.5 / 8, 7.5 / 8]]]))
+  assert np.abs(stray - expected).max() < 0.3 < 7.5 / 8 - expected[3]

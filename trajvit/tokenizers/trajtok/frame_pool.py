@@ -24,9 +24,9 @@ class FramePool(nnx.Module):
   Ours, in place of the perceiver that reads all cells of a slot: as for tracks
   that are given (`trajectory_light`), features are averaged over the cells of a
   slot in every frame, and the averages are read over time. So is where the slot
-  is: middle, spread and share of its cells, which a stray cell moves less than
-  it does a box.
-  It costs little for each cell, and a slot's path is plain to see.
+  is: the box with the middle and the spread of its cells, which a stray cell
+  moves less than it does the smallest box around them. All of it costs little
+  for each cell, and a slot's path is plain to see.
 
   Cells are averaged by the hard assignment, which has no gradient. The features
   may borrow that of their average by the softmax of the logits over slots
@@ -60,7 +60,7 @@ class FramePool(nnx.Module):
     options = dict(num_heads=num_heads, dtype=dtype, rngs=rngs)
     time = 2 * TIME_FREQUENCIES + 1
     self.appearance = TrackReader(inputs + time, outputs, **options)
-    place = 5 * (2 * PLACE_FREQUENCIES + 1)
+    place = 4 * (2 * PLACE_FREQUENCIES + 1)
     self.position = TrackReader(place + time, outputs, **options)
 
   def __call__(
@@ -90,9 +90,7 @@ class FramePool(nnx.Module):
       soft = soft_frame_means(features, logits)
       means = soft + jax.lax.stop_gradient(means - soft)
     where = _coordinates(features.shape[:4])
-    where = _middle_and_spread(pool_by_track(where, owner, self.num_slots)[0])
-    share = area[..., None] / (owner.shape[2] * owner.shape[3])
-    where = jnp.concatenate([where, jnp.sqrt(share)], axis=-1)
+    boxes = moment_boxes(pool_by_track(where, owner, self.num_slots)[0])
 
     present = by_track(area > 0)  # [B M, T]
     time = fourier(real_time(frame_mask)[..., None], TIME_FREQUENCIES)
@@ -103,7 +101,7 @@ class FramePool(nnx.Module):
       return reader(by_track(x), present)
 
     x = over_time(self.appearance, self.norm(means))
-    x += over_time(self.position, fourier(where, PLACE_FREQUENCIES))
+    x += over_time(self.position, fourier(boxes, PLACE_FREQUENCIES))
     x = x.reshape(-1, self.num_slots, x.shape[-1])
     return track_tokens(x, area, owner), owner
 
@@ -115,11 +113,18 @@ def _coordinates(shape):
   return jnp.broadcast_to(jnp.concatenate([at, at**2], -1), (*shape, 4))
 
 
-def _middle_and_spread(moments):
-  """[..., 4] means of coordinates and squares -> means, deviations."""
+def moment_boxes(moments: Array) -> Array:
+  """Returns the uniform boxes of some moments, sqrt(12) deviations long.
+
+  Args:
+    moments: [..., 4] means of y, x and their squares.
+
+  Returns:
+    [..., 4], (top, left, bottom, right).
+  """
   middle, square = jnp.split(moments, 2, axis=-1)
-  spread = jnp.sqrt(jnp.maximum(square - middle**2, 0))
-  return jnp.concatenate([middle, spread], axis=-1)
+  half = jnp.sqrt(3 * jnp.maximum(square - middle**2, 0))
+  return jnp.concatenate([middle - half, middle + half], axis=-1)
 
 
 def soft_frame_means(features: Array, logits: Array) -> Array:
