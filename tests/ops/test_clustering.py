@@ -6,7 +6,8 @@ from trajvit.ops.clustering import density_peaks, kmedoids, peak_scores
 from trajvit.ops.distances import euclidean_distances, squared_distances
 
 peaks = jax.jit(density_peaks, static_argnames=("num_clusters", "neighbors"))
-medoids = jax.jit(kmedoids, static_argnames=("num_clusters", "iterations"))
+medoids = jax.jit(kmedoids, static_argnames="num_clusters")
+scores = jax.jit(peak_scores, static_argnames="neighbors")
 
 
 def distances_of(x, mask):
@@ -92,7 +93,7 @@ def test_the_peaks_of_six_points(run):
 def test_the_scores_of_six_points():
   points = np.asarray([0.0, 1, 2, 50, 51, 90])[:, None]
   squared = squared_distances(points)
-  score = peak_scores(squared, np.ones(6, bool), neighbors=2)
+  score = scores(squared, np.ones(6, bool), neighbors=2)
   expected = [54.588, 0.6065, 0.6065, 29.113, 0.6065, 0]
   np.testing.assert_allclose(np.exp(score), expected, rtol=1e-4)
   assert score[5] > -1000  # where the density itself is 0 in float32
@@ -167,6 +168,6 @@ def test_a_number_that_cannot_be_is_refused(case, num_clusters):
     kmedoids(x, mask, num_clusters, 0)
 
 
-def test_no_neighbors_are_refused(case):
+def test_no_neighbors_are_refused():
   with pytest.raises(ValueError, match="at least 1, got 0"):
-    density_peaks(*case, 2, neighbors=0)
+    peak_scores(np.zeros((3, 3)), np.ones(3, bool), neighbors=0)

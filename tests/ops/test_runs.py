@@ -21,6 +21,7 @@ from trajvit.ops.runs import (
 )
 
 lengths_of = jax.jit(runs)
+change_of = jax.jit(pixel_change, static_argnames=("tubelet", "patch"))
 
 
 @pytest.fixture
@@ -48,11 +49,11 @@ def clip_of(values):
   ],
 )
 def test_run_length_tokens_of_one_patch(values, kept, lengths):
-  change = pixel_change(clip_of(values), tubelet=2, patch=1)
+  change = change_of(clip_of(values), tubelet=2, patch=1)
   real = np.ones(change.shape, bool)
   keep = keep_changed(change, real, threshold=0.1)
   assert keep.ravel().tolist() == [bool(k) for k in kept]
-  assert runs(keep, real).length.ravel().tolist() == lengths
+  assert lengths_of(keep, real).length.ravel().tolist() == lengths
 
 
 def test_a_drift_is_seen_against_what_was_kept():
@@ -81,7 +82,7 @@ def two_places():
   e1, e2 = [1.0, 0], [0, 1.0]
   features = np.asarray([[[e1, e1], [e1, e1], [e2, e1]]])
   real = np.ones((1, 3, 2), bool)
-  return feature_similarity(features, real), real
+  return jax.jit(feature_similarity)(features, real), real
 
 
 def test_the_budget_of_a_clip_goes_where_it_changes(two_places):

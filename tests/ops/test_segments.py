@@ -33,7 +33,7 @@ def test_four_frames_are_cut_where_they_are_least_alike(eager):
 def test_five_frames_are_cut_until_there_are_enough(least, lengths):
   frames = [[1, 0], [0.99, 0.1], [0, 1], [0.1, 0.99], [1, 1]]
   real = np.ones((1, 5), bool)
-  similarity = feature_similarity(np.asarray([frames]), real)
+  similarity = jax.jit(feature_similarity)(np.asarray([frames]), real)
   got = similarity_segments(
     similarity, real, threshold=0.9, min_segments=least, max_segments=5
   )
