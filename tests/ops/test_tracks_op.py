@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from trajvit.ops.tracks import track_areas, track_boxes, track_centers
 
@@ -55,3 +56,26 @@ def test_memory_does_not_grow_with_masks():
 
   masks = 240 * 4 * 64 * 64  # bytes of the additional masks, as booleans
   assert temporary_bytes(256) - temporary_bytes(16) < masks
+
+
+def test_a_trimmed_box_leaves_out_a_stray_cell():
+  tracks = np.full((1, 1, 8, 8), -1, np.int32)
+  tracks[:, :, 2:6, 1:4] = 0
+  box = np.array([2, 1, 5, 3]) / 8
+  np.testing.assert_allclose(track_boxes(tracks, 1, trim=0.1)[0, 0, 0], box)
+  tracks[:, :, 7, 7] = 0
+  np.testing.assert_allclose(track_boxes(tracks, 1, trim=0.1)[0, 0, 0], box)
+  stray = track_boxes(tracks, 1)[0, 0, 0]
+  np.testing.assert_allclose(stray, [2 / 8, 1 / 8, 7 / 8, 7 / 8])
+
+
+def test_a_single_cell_is_its_own_trimmed_box():
+  tracks = np.full((1, 1, 4, 4), -1, np.int32)
+  tracks[0, 0, 1, 2] = 0
+  box = track_boxes(tracks, 2, trim=0.4)[0, 0]
+  np.testing.assert_allclose(box, [[1 / 4, 2 / 4] * 2, [-1] * 4])
+
+
+def test_a_box_cannot_be_trimmed_away():
+  with pytest.raises(ValueError, match=r"in \[0, 0.5\), got 0.5"):
+    track_boxes(np.zeros((1, 1, 2, 2), np.int32), 1, trim=0.5)

@@ -11,7 +11,6 @@ from trajtok_parts import BATCH, CELLS, FRAMES, SLOTS, WIDTH, largest
 
 from trajvit.tokenizers.trajtok import FramePool
 from trajvit.tokenizers.trajtok.frame_pool import (
-  moment_boxes,
   soft_frame_means,
 )
 
@@ -116,20 +115,3 @@ def path(columns):
 def test_where_a_slot_goes_is_seen():
   away = path([0, 1, 2, 3])
   assert np.abs(away - path([3, 2, 1, 0])).max() > 1e-2
-
-
-def test_a_stray_cell_moves_a_box_little():
-  """A rectangle has its own box, and one cell far away hardly changes it."""
-  rows, columns = np.mgrid[2:6, 1:4]
-  at = (np.stack([rows, columns], -1).reshape(-1, 2) + 0.5) / 8
-
-  def box(at):
-    return np.asarray(moment_boxes(np.hstack([at, at**2]).mean(0)))
-
-  # Cells are points here: a side of n cells is sqrt(n^2 - 1) long.
-  half = np.sqrt([15, 8]) / 16
-  middle = np.array([4, 2.5]) / 8
-  expected = np.concatenate([middle - half, middle + half])
-  np.testing.assert_allclose(box(at), expected, atol=1e-5)
-  stray = box(np.vstack([at, [[7.5 / 8, 7.5 / 8]]]))
-  assert np.abs(stray - expected).max() < 0.3 < 7.5 / 8 - expected[3]

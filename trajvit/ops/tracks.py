@@ -30,16 +30,29 @@ def track_centers(tracks: jax.Array, num_tracks: int) -> jax.Array:
   return jnp.where(count[..., None] > 0, center, -1.0)
 
 
-def track_boxes(tracks: jax.Array, num_tracks: int) -> jax.Array:
+def track_boxes(
+  tracks: jax.Array, num_tracks: int, *, trim: float = 0.0
+) -> jax.Array:
   """Returns [B, T, M, 4] float32 boxes (top, left, bottom, right).
 
   Coordinates are inclusive cell indices over the grid size, in [0, 1); a track
   without a cell in the frame has -1 in all four. (The TrajViT code tests for
   that only after dividing, and so misses it.)
+
+  Args:
+    tracks: [B, T, h, w] int32.
+    num_tracks: M.
+    trim: share of a track's cells, in [0, 0.5), that may lie beyond each side.
+      Where tracks are found and not given, a stray cell then moves no side.
+
+  Raises:
+    ValueError: trim is out of range.
   """
+  if not 0 <= trim < 0.5:
+    raise ValueError(f"trim must be in [0, 0.5), got {trim}")
   rows, columns = _profiles(tracks, num_tracks)
-  top, bottom = _extent(rows > 0)
-  left, right = _extent(columns > 0)
+  top, bottom = _extent(rows, trim)
+  left, right = _extent(columns, trim)
   return jnp.stack([top, left, bottom, right], axis=-1)
 
 
@@ -55,10 +68,11 @@ def _profiles(tracks, num_tracks):
   return jnp.moveaxis(rows, 0, 2), columns
 
 
-def _extent(occupied):
-  """First and last True along axis 2 of [B, T, n, M], over n; -1 if none."""
-  count = occupied.shape[2]
-  first = jnp.argmax(occupied, axis=2) / count
-  last = (count - 1 - jnp.argmax(occupied[:, :, ::-1], axis=2)) / count
-  some = occupied.any(2)
-  return jnp.where(some, first, -1.0), jnp.where(some, last, -1.0)
+def _extent(cells, trim):
+  """First and last along axis 2 of [B, T, n, M], over n; -1 if none."""
+  count, total = cells.shape[2], cells.sum(2)
+  spare = trim * total[:, :, None]
+  first = jnp.argmax(jnp.cumsum(cells, axis=2) > spare, axis=2)
+  after = jnp.argmax(jnp.cumsum(cells[:, :, ::-1], axis=2) > spare, axis=2)
+  ends = first / count, (count - 1 - after) / count
+  return tuple(jnp.where(total > 0, end, -1.0) for end in ends)

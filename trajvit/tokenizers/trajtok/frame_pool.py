@@ -8,6 +8,7 @@ from trajvit.layers.norm import LayerNorm
 from trajvit.layers.track_reader import TrackReader
 from trajvit.ops.pooling import pool_by_track
 from trajvit.ops.position import fourier
+from trajvit.ops.tracks import track_boxes
 from trajvit.tokenizers.tracked import by_track, track_tokens
 from trajvit.tokenizers.trajtok.place import real_time
 from trajvit.tokenizers.trajtok.pooling import logits_on_grid
@@ -16,6 +17,8 @@ from trajvit.types import Array, Tokens
 
 # Frequencies of a coordinate of the place, and of the time.
 PLACE_FREQUENCIES, TIME_FREQUENCIES = 8, 5
+# Share of a slot's cells that may lie beyond each side of its box.
+TRIM = 0.1
 
 
 class FramePool(nnx.Module):
@@ -24,9 +27,8 @@ class FramePool(nnx.Module):
   Ours, in place of the perceiver that reads all cells of a slot: as for tracks
   that are given (`trajectory_light`), features are averaged over the cells of a
   slot in every frame, and the averages are read over time. So is where the slot
-  is: the box with the middle and the spread of its cells, which a stray cell
-  moves less than it does the smallest box around them. All of it costs little
-  for each cell, and a slot's path is plain to see.
+  is: the box around its cells but for a few, so that a stray one does not move
+  it. All of it costs little for each cell, and a slot's path is plain to see.
 
   Cells are averaged by the hard assignment, which has no gradient. The features
   may borrow that of their average by the softmax of the logits over slots
@@ -89,8 +91,7 @@ class FramePool(nnx.Module):
     if self.straight_through:
       soft = soft_frame_means(features, logits)
       means = soft + jax.lax.stop_gradient(means - soft)
-    where = _coordinates(features.shape[:4])
-    boxes = moment_boxes(pool_by_track(where, owner, self.num_slots)[0])
+    boxes = track_boxes(owner, self.num_slots, trim=TRIM)
 
     present = by_track(area > 0)  # [B M, T]
     time = fourier(real_time(frame_mask)[..., None], TIME_FREQUENCIES)
@@ -104,27 +105,6 @@ class FramePool(nnx.Module):
     x += over_time(self.position, fourier(boxes, PLACE_FREQUENCIES))
     x = x.reshape(-1, self.num_slots, x.shape[-1])
     return track_tokens(x, area, owner), owner
-
-
-def _coordinates(shape):
-  """y, x and their squares, in [0, 1], of every cell: [B, T, h, w, 4]."""
-  axes = [(jnp.arange(n) + 0.5) / n for n in shape[2:]]
-  at = jnp.stack(jnp.meshgrid(*axes, indexing="ij"), -1)
-  return jnp.broadcast_to(jnp.concatenate([at, at**2], -1), (*shape, 4))
-
-
-def moment_boxes(moments: Array) -> Array:
-  """Returns the uniform boxes of some moments, sqrt(12) deviations long.
-
-  Args:
-    moments: [..., 4] means of y, x and their squares.
-
-  Returns:
-    [..., 4], (top, left, bottom, right).
-  """
-  middle, square = jnp.split(moments, 2, axis=-1)
-  half = jnp.sqrt(3 * jnp.maximum(square - middle**2, 0))
-  return jnp.concatenate([middle - half, middle + half], axis=-1)
 
 
 def soft_frame_means(features: Array, logits: Array) -> Array:
