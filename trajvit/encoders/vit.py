@@ -1,7 +1,7 @@
 """The Vision Transformer over any tokens, in stages with reducers between."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -9,12 +9,15 @@ from flax import nnx
 
 from trajvit.encoders.masking import PaddingMask, pattern_mask
 from trajvit.encoders.packing import Packing, groups, metrics
+from trajvit.encoders.reducing import Reducers, checked, reduce, wants_block
+from trajvit.encoders.reducing import metrics as reducer_metrics
 from trajvit.layers.attention_methods.context import Context
 from trajvit.layers.attention_methods.summary import (
   layer_means,
   split_statistics,
 )
 from trajvit.layers.block import Block
+from trajvit.layers.last_block import LastBlock
 from trajvit.layers.norm import LayerNorm
 from trajvit.layers.sizes import transformer_size
 from trajvit.layers.stack import Stack
@@ -38,7 +41,8 @@ class ViT(nnx.Module):
     num_heads: K.
     mlp_dim: hidden width of the perceptron.
     stages: blocks of each stage, summing to `depth`; empty means one stage.
-    reducers: a reducer, or None, in front of each stage; empty means none.
+    reducers: a reducer, or None, in front of each stage, and maybe one more for
+      the output, see `layers.reducer`; empty means none.
     registers: learned tokens in front, the first of which is the class token.
     final_norm: whether a layer norm ends the encoder (TrajViT has none).
     passes: how often the whole encoder is applied, with the same weights. The
@@ -70,7 +74,7 @@ class ViT(nnx.Module):
     num_heads: int | None = None,
     mlp_dim: int | None = None,
     stages: Sequence[int] = (),
-    reducers: Sequence[Callable | None] = (),
+    reducers: Reducers = (),
     registers: int = 1,
     final_norm: bool = True,
     passes: int = 1,
@@ -89,12 +93,13 @@ class ViT(nnx.Module):
       raise ValueError(
         f"stages must be positive and sum to depth {size.depth}, got {stages}"
       )
-    if len(reducers) not in (0, len(stages)):
+    reducers = checked(reducers, len(stages))
+    if any(map(wants_block, reducers)) and (pattern or attention):
       raise ValueError(
-        f"reducers needs one entry (or None) for each of the {len(stages)} "
-        f"stages, got {len(reducers)}"
+        "a reducer that reads the block before it needs full attention, got "
+        f"pattern {pattern} and attention {attention}"
       )
-    if passes > 1 and any(r is not None for r in reducers[1:]):
+    if passes > 1 and any(r is not None for r in reducers[1:-1]):
       raise ValueError("a reducer between stages cannot run in two passes")
     self.width, self.num_heads, self.passes = size.width, size.num_heads, passes
     self.shared_attention = (attention or {}).get("shared", False)
@@ -113,7 +118,7 @@ class ViT(nnx.Module):
         rngs=rngs,
       )
 
-    self.reducers = nnx.List(reducers or [None] * len(stages))
+    self.reducers = nnx.List(reducers)
     self.stages = nnx.List(
       [Stack(block, depth, remat=remat, rngs=rngs) for depth in stages]
     )
@@ -140,13 +145,15 @@ class ViT(nnx.Module):
     Returns:
       registers + N tokens (fewer after reducers), masked slots zeros. Aux:
       `tokens`, those that enter the first stage, without the registers;
-      `reducers`, a list of the reducers' aux; `attention`, a list of what the
-      attention of each stage tells, arrays with a leading axis of layers;
+      `reducers`, the aux of each reducer, see `encoders.reducing`, in the end
+      that of the output's; `attention`, a list of what the attention of each
+      stage tells, arrays with a leading axis of layers;
       `batch_stats` in training, if attention has running statistics; and, where
       there are any, `metrics`: `attention/<name>`, the means over layers of the
       scalars among those, and if tokens were packed `packing/fill_%`, the share
       of slots that hold a token, and `packing/overflow_tokens`, how many of the
-      batch found none and are masked from there on.
+      batch found none and are masked from there on; and `reducers/<i>/<name>`,
+      what reducer i tells, such as `tokens_in`, `tokens_out` and `changed`.
 
     Raises:
       ValueError: tokens are not of this width; a layout and a reducer in front
@@ -159,19 +166,19 @@ class ViT(nnx.Module):
       )
     self._check_packing(tokens, layout, training=key is not None)
     tokens = zero_masked(tokens)
-    tokens, first = self._reduce(0, tokens, key)
+    tokens, first = self._reduce(0, tokens, None, key)
     aux = {"tokens": tokens, "reducers": [first]}
     if self.registers.shape[0]:
       tokens = prepend(self.registers[...], tokens)
-    placements, attended = [], [{}] * len(self.stages)
+    placements, attended, block = [], [{}] * len(self.stages), None
     for _ in range(self.passes):
-      for i, reducer in enumerate(self.reducers):
+      for i in range(len(self.stages)):
         if i:
-          tokens, reduced = self._reduce(i, tokens, key)
+          tokens, reduced = self._reduce(i, tokens, block, key)
           aux["reducers"].append(reduced)
-        if reducer is not None:
+        if self.reducers[i] is not None:
           layout = None  # it was for other counts
-        tokens, attended[i] = self._run(
+        tokens, block, attended[i] = self._run(
           i, tokens, layout, placements, train=key is not None
         )
     aux["attention"], stats = split_statistics(attended)
@@ -180,11 +187,15 @@ class ViT(nnx.Module):
     seen = layer_means(aux["attention"])
     if placements:
       seen |= metrics(placements)
-    if seen:
-      aux["metrics"] = seen
     if self.norm is not None:
       tokens = dataclasses.replace(tokens, features=self.norm(tokens.features))
-    return zero_masked(tokens), aux
+    last = len(self.stages)
+    tokens, reduced = self._reduce(last, zero_masked(tokens), block, key)
+    aux["reducers"].append(reduced)
+    seen |= reducer_metrics(aux["reducers"])
+    if seen:
+      aux["metrics"] = seen
+    return tokens, aux
 
   def _check_packing(self, tokens, layout, training):
     if layout is not None and self.reducers[0] is not None:
@@ -201,15 +212,15 @@ class ViT(nnx.Module):
         f"got {sizes}"
       )
 
-  def _reduce(self, stage, tokens, key):
-    reducer = self.reducers[stage]
-    if reducer is None:
-      return tokens, {}
+  def _reduce(self, stage, tokens, block, key):
     key = None if key is None else jax.random.fold_in(key, stage)
-    return reducer(tokens, key=key)
+    return reduce(self.reducers[stage], tokens, block, key)
 
   def _run(self, stage, tokens, layout, placements, train):
-    """Runs a stage, packed if that is wanted, and notes how it was packed."""
+    """Runs a stage, packed if that is wanted, and notes how it was packed.
+
+    Returns tokens, the last block if the next reducer wants it, and aux.
+    """
     sizes = self.packing[stage]
     # An export does not know its batch size: it stays padded, so that a clip
     # alone does not pay for a group. The results are the same.
@@ -218,13 +229,26 @@ class ViT(nnx.Module):
         layout = plan(tokens.mask.sum(-1), sizes)
       if layout is not None:
         placements.append(place(tokens.mask, layout))
-        packed = pack(tokens, placements[-1])
-        packed, aux = self._attend(stage, packed, train)
-        return unpack(packed, placements[-1]), aux
-    return self._attend(stage, tokens, train)
+        rows, read, aux = self._attend(
+          stage, pack(tokens, placements[-1]), train
+        )
+        tokens, read = (x and unpack(x, placements[-1]) for x in (rows, read))
+        return tokens, self._last_block(stage, read), aux
+    tokens, read, aux = self._attend(stage, tokens, train)
+    return tokens, self._last_block(stage, read), aux
+
+  def _last_block(self, stage, read):
+    """The last block of a stage, from the tokens it read, if they were kept."""
+    if read is None:
+      return None
+    read = zero_masked(read)
+    return LastBlock(self.stages[stage].last(), read.features, read.mask)
 
   def _attend(self, stage, tokens, train):
-    """Runs the blocks of a stage on tokens in the order of their mask."""
+    """Runs the blocks of a stage on tokens in the order of their mask.
+
+    Returns tokens, those that the last block read if they are wanted, and aux.
+    """
     registers = self.registers.shape[0]
     stored, mask, restore = self.masking(tokens, registers=registers)
     context = Context(
@@ -237,5 +261,12 @@ class ViT(nnx.Module):
     if self.shared_attention:
       selected = blocks.first().select(stored.features, context)
       context = dataclasses.replace(context, selected=selected)
-    features, aux = blocks(stored.features, context)
-    return restore(dataclasses.replace(stored, features=features)), aux
+
+    def back(features):
+      return restore(dataclasses.replace(stored, features=features))
+
+    if not wants_block(self.reducers[stage + 1]):
+      features, aux = blocks(stored.features, context)
+      return back(features), None, aux
+    features, aux, read = blocks.with_last_input(stored.features, context)
+    return back(features), back(read), aux

@@ -59,12 +59,16 @@ class SelfAttention(nnx.Module):
     out, aux = self.method(*heads, context)
     return self.out(out.reshape(x.shape)), nested("method", aux)
 
+  def query_and_key(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns the queries and keys of [B, N, D], both [B, N, K, d]."""
+    query, key, _ = self._inputs()
+    return self._split(query(x)), self._split(key(x))
+
   def select(self, x: jax.Array, context: Context) -> BlockMask | None:
     """Returns the tiles that a whole stage is to use, where it shares them."""
     if not self.method.shared:
       return None
-    query, key = (self._split(linear(x)) for linear in self._inputs()[:2])
-    return self.method.select(query, key, context)
+    return self.method.select(*self.query_and_key(x), context)
 
   def _inputs(self):
     return self.query, self.key, self.value

@@ -51,10 +51,38 @@ class Stack(nnx.Module):
 
     In aux every array of a layer's aux has a leading axis of length `depth`.
     """
+    x, aux = self._scan(lambda layer, x: layer(x, *args), x)
+    return x, aux
+
+  def with_last_input(self, x, *args) -> tuple[jax.Array, dict, jax.Array]:
+    """Returns what a call does, and in the end what the last layer read."""
+
+    def run(layer, inputs):
+      x, _ = inputs
+      y, aux = layer(x, *args)
+      return (y, x), aux
+
+    (x, before), aux = self._scan(run, (x, x))
+    return x, aux, before
+
+  def last(self) -> nnx.Module:
+    """Returns the last layer."""
+    return self._layer(-1)
+
+  def first(self) -> nnx.Module:
+    """Returns the first layer."""
+    return self._layer(0)
+
+  def _layer(self, number):
+    graphdef, states = nnx.split(self.layers)
+    return nnx.merge(graphdef, jax.tree.map(lambda leaf: leaf[number], states))
+
+  def _scan(self, run, carry):
+    """Carries `carry` through `run(layer, carry) -> (carry, aux)`."""
     graphdef, states = nnx.split(self.layers)
 
-    def layer(x, state):
-      return nnx.merge(graphdef, state)(x, *args)
+    def layer(carry, state):
+      return run(nnx.merge(graphdef, state), carry)
 
     if self.remat:
       # Inside a scan the compiler cannot undo the recomputation, so the guard
@@ -63,10 +91,5 @@ class Stack(nnx.Module):
     # 0 unrolls all. The depth does not where it is 1: a loop of one turn is
     # left, inside of which XLA's CPU convolutions are 30 times slower.
     unroll = 0 if self.depth <= UNROLL and not self.remat else 1
-    x, aux = jax.lax.scan(layer, x, states, unroll=unroll)
-    return x, nested("layers", aux)
-
-  def first(self) -> nnx.Module:
-    """Returns the first layer."""
-    graphdef, states = nnx.split(self.layers)
-    return nnx.merge(graphdef, jax.tree.map(lambda leaf: leaf[0], states))
+    carry, aux = jax.lax.scan(layer, carry, states, unroll=unroll)
+    return carry, nested("layers", aux)

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from trajvit.encoders import ENCODERS, TEXT_ENCODERS
+from trajvit.layers.sizes import transformer_size
 from trajvit.models.connector import Connector
 from trajvit.models.features import FEATURES
 from trajvit.models.probe import Probe
@@ -49,12 +50,7 @@ def video_text(
   """
   check_arguments("model 'video_text'", VideoText, options)
   shared = dict(dtype=_dtype(dtype), rngs=rngs)
-  encoder = dict(encoder)
-  encoder["reducers"] = [
-    spec and REDUCERS.build(spec, **shared)
-    for spec in encoder.get("reducers", ())
-  ]
-  encoder = ENCODERS.build(encoder, **shared)
+  encoder = ENCODERS.build(with_reducers(encoder, **shared), **shared)
   tokenizer = TOKENIZERS.build(
     tokenizer,
     width=encoder.width,
@@ -67,6 +63,26 @@ def video_text(
     text, vocab_size=vocab_size, text_length=text_length, **shared
   )
   return VideoText(tokenizer, encoder, text, rngs=rngs, **options)
+
+
+def with_reducers(encoder: dict, **shared) -> dict:
+  """Returns an encoder's spec with modules in place of reducers' specs.
+
+  Args:
+    encoder: spec of an entry in ENCODERS; its reducers are offered its width
+      and heads.
+    **shared: `dtype` and `rngs`.
+  """
+  names = ("width", "depth", "num_heads", "mlp_dim")
+  size = transformer_size(
+    encoder.get("variant", "B"), **{name: encoder.get(name) for name in names}
+  )
+  shared |= dict(width=size.width, num_heads=size.num_heads)
+  reducers = [
+    spec and REDUCERS.build(spec, **shared)
+    for spec in encoder.get("reducers", ())
+  ]
+  return dict(encoder) | {"reducers": reducers}
 
 
 def segmenter(

@@ -2,13 +2,13 @@
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 
+from trajvit.layers.reducer import Reducer
 from trajvit.ops.selection import select
 from trajvit.types import Tokens
 
 
-class RandomK(nnx.Module):
+class RandomK(Reducer):
   """Keeps k tokens drawn at random.
 
   In training every clip draws anew; at inference (`key=None`) the draw is fixed
@@ -37,7 +37,7 @@ class RandomK(nnx.Module):
     return keep_highest(tokens, score, self.k)
 
 
-class UniformK(nnx.Module):
+class UniformK(Reducer):
   """Keeps k tokens spread evenly over their order.
 
   Args:

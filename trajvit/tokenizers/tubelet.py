@@ -6,6 +6,7 @@ from flax import nnx
 
 from trajvit.layers.linear import Linear
 from trajvit.layers.patches import patchify
+from trajvit.ops.token_grid import grid_positions
 from trajvit.ops.tokens import zero_masked_frames
 from trajvit.types import Clip, Tokens
 
@@ -94,6 +95,5 @@ class TubeletTokenizer(nnx.Module):
 
   def _centers(self, batch: int) -> jax.Array:
     """[B, N, 3], the middle of every tubelet."""
-    axes = [(jnp.arange(n) + 0.5) / n for n in self.grid]
-    centers = jnp.stack(jnp.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
+    centers = grid_positions(self.grid)
     return jnp.broadcast_to(centers, (batch, *centers.shape))
