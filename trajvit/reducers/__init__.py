@@ -1,6 +1,16 @@
 """Reducers: Tokens -> fewer Tokens. `REDUCERS` is what a config can name."""
 
+from trajvit.reducers.evad import Evad
+from trajvit.reducers.representation_shift import RepresentationShift
 from trajvit.reducers.select import RandomK, UniformK
 from trajvit.table import Table
 
-REDUCERS = Table("reducer", {"random_k": RandomK, "uniform_k": UniformK})
+REDUCERS = Table(
+  "reducer",
+  {
+    "evad": Evad,
+    "random_k": RandomK,
+    "representation_shift": RepresentationShift,
+    "uniform_k": UniformK,
+  },
+)
