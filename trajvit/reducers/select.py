@@ -67,6 +67,30 @@ class UniformK(Reducer):
     return keep_highest(tokens, opens.astype(jnp.float32), self.k)
 
 
+class FirstK(Reducer):
+  """Keeps the first k tokens: what is left is the beginning of the clip.
+
+  The weakest baseline, below which a method has lost more than it chose.
+
+  Args:
+    k: tokens kept; protected ones are always among them.
+  """
+
+  def __init__(self, *, k: int):
+    self.k = k
+
+  def __call__(self, tokens: Tokens, *, key=None) -> tuple[Tokens, dict]:
+    """Returns the first k real tokens, in their old order.
+
+    Aux: `indices` [B, k] int32, the slots kept.
+
+    Raises:
+      ValueError: k is not in [1, N].
+    """
+    del key
+    return keep_highest(tokens, jnp.zeros(tokens.mask.shape), self.k)
+
+
 def keep_highest(
   tokens: Tokens, score: jax.Array, k: int
 ) -> tuple[Tokens, dict]:
