@@ -1,18 +1,52 @@
 """Reducers: Tokens -> fewer Tokens. `REDUCERS` is what a config can name."""
 
+from trajvit.reducers.attention_pool import AttentionPool, PerceiverPool
+from trajvit.reducers.average_pool import AveragePool
 from trajvit.reducers.center_clip import CenterClip
+from trajvit.reducers.dart_dup import DartDup
+from trajvit.reducers.early_tom import EarlyTom
 from trajvit.reducers.evad import Evad
+from trajvit.reducers.fastvid import FastVid
+from trajvit.reducers.flashvid import FlashVid
+from trajvit.reducers.holitom import HoliTom
+from trajvit.reducers.idpruner import IdPruner
+from trajvit.reducers.laco import LaCo
+from trajvit.reducers.matryoshka import Matryoshka
+from trajvit.reducers.prunevid import PruneVid
 from trajvit.reducers.representation_shift import RepresentationShift
-from trajvit.reducers.select import RandomK, UniformK
+from trajvit.reducers.select import FirstK, RandomK, UniformK
+from trajvit.reducers.stts_scores import SttsScores
+from trajvit.reducers.todre import ToDre
+from trajvit.reducers.token_flex import TokenFlex
+from trajvit.reducers.token_learner import TokenLearner
+from trajvit.reducers.tome import ToMe
 from trajvit.table import Table
 
 REDUCERS = Table(
   "reducer",
   {
+    "attention_pool": AttentionPool,
+    "average_pool": AveragePool,
     "center_clip": CenterClip,
+    "dart_dup": DartDup,
+    "early_tom": EarlyTom,
     "evad": Evad,
+    "fastvid": FastVid,
+    "first_k": FirstK,
+    "flashvid": FlashVid,
+    "holitom": HoliTom,
+    "idpruner": IdPruner,
+    "laco": LaCo,
+    "matryoshka": Matryoshka,
+    "perceiver": PerceiverPool,
+    "prunevid": PruneVid,
     "random_k": RandomK,
     "representation_shift": RepresentationShift,
+    "stts_scores": SttsScores,
+    "todre": ToDre,
+    "token_flex": TokenFlex,
+    "token_learner": TokenLearner,
+    "tome": ToMe,
     "uniform_k": UniformK,
   },
 )
