@@ -4,6 +4,7 @@ from trajvit.reducers.attention_pool import AttentionPool, PerceiverPool
 from trajvit.reducers.average_pool import AveragePool
 from trajvit.reducers.center_clip import CenterClip
 from trajvit.reducers.dart_dup import DartDup
+from trajvit.reducers.dtome import DToMe
 from trajvit.reducers.early_tom import EarlyTom
 from trajvit.reducers.evad import Evad
 from trajvit.reducers.fastvid import FastVid
@@ -16,10 +17,14 @@ from trajvit.reducers.prunevid import PruneVid
 from trajvit.reducers.representation_shift import RepresentationShift
 from trajvit.reducers.select import FirstK, RandomK, UniformK
 from trajvit.reducers.stts_scores import SttsScores
+from trajvit.reducers.tempme import TempMe
+from trajvit.reducers.testa import TESTA
 from trajvit.reducers.todre import ToDre
 from trajvit.reducers.token_flex import TokenFlex
 from trajvit.reducers.token_learner import TokenLearner
 from trajvit.reducers.tome import ToMe
+from trajvit.reducers.vid_tldr import VidTLDR
+from trajvit.reducers.vtm import VTM
 from trajvit.table import Table
 
 REDUCERS = Table(
@@ -29,6 +34,7 @@ REDUCERS = Table(
     "average_pool": AveragePool,
     "center_clip": CenterClip,
     "dart_dup": DartDup,
+    "dtome": DToMe,
     "early_tom": EarlyTom,
     "evad": Evad,
     "fastvid": FastVid,
@@ -43,10 +49,14 @@ REDUCERS = Table(
     "random_k": RandomK,
     "representation_shift": RepresentationShift,
     "stts_scores": SttsScores,
+    "tempme": TempMe,
+    "testa": TESTA,
     "todre": ToDre,
     "token_flex": TokenFlex,
     "token_learner": TokenLearner,
     "tome": ToMe,
     "uniform_k": UniformK,
+    "vid_tldr": VidTLDR,
+    "vtm": VTM,
   },
 )
