@@ -1,8 +1,16 @@
+import dataclasses
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from trajvit.ops.token_grid import grid_positions, off_grid, on_grid
+from trajvit.ops.token_grid import (
+  grid_positions,
+  off_grid,
+  on_grid,
+  with_patches,
+)
 from trajvit.types import Tokens
 
 GRID = (2, 3, 2)
@@ -47,3 +55,17 @@ def test_positions_are_middles_in_raster_order():
   np.testing.assert_allclose(positions[1], [0.25, 1 / 6, 0.75])
   np.testing.assert_allclose(positions[-1], [0.75, 5 / 6, 0.75])
   assert jnp.all((positions > 0) & (positions < 1))
+
+
+def test_other_patches_take_the_place_of_the_first():
+  tokens = make_tokens(2)
+  tokens = dataclasses.replace(
+    tokens, protected=np.broadcast_to(np.arange(14) < 2, (2, 14))
+  )
+  patches = jax.tree.map(lambda x: x[:, 5:8], tokens)
+  joined = with_patches(tokens, 2, patches)
+  assert joined.features[0, :, 0].tolist() == [0, 1, 5, 6, 7]
+  assert joined.mask.sum(1).tolist() == [5, 5]
+  assert joined.protected.tolist() == [[True, True, False, False, False]] * 2
+  patches = dataclasses.replace(patches, mask=np.zeros((2, 3), bool))
+  assert not with_patches(tokens, 2, patches).features[:, 2:].any()

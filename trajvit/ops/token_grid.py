@@ -72,3 +72,28 @@ def grid_positions(grid: tuple[int, int, int]) -> np.ndarray:
   axes = [(np.arange(n) + 0.5) / n for n in grid]
   at = np.stack(np.meshgrid(*axes, indexing="ij"), -1)
   return at.reshape(-1, 3).astype(np.float32)
+
+
+def with_patches(tokens: Tokens, prefix: int, patches: Tokens) -> Tokens:
+  """Returns the prefix of some tokens, and others behind it.
+
+  Args:
+    tokens: P slots a clip that are no patches, and any others.
+    prefix: P.
+    patches: K slots a clip, not protected.
+
+  Returns:
+    P + K tokens, in the dtype of the first, zeros in masked slots; `protected`
+    is None where the first have none.
+  """
+  front = jax.tree.map(lambda x: x[:, :prefix], tokens)
+  protected = front.protected
+  if protected is not None:
+    protected = jnp.pad(protected, ((0, 0), (0, patches.mask.shape[1])))
+
+  def join(name):
+    first, rest = getattr(front, name), getattr(patches, name)
+    return jnp.concatenate([first, rest.astype(first.dtype)], axis=1)
+
+  joined = {x: join(x) for x in ("features", "mask", "positions", "size")}
+  return zero_masked(Tokens(**joined, protected=protected))
