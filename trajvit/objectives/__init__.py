@@ -4,6 +4,7 @@ from trajvit.objectives.classification import classification
 from trajvit.objectives.contrastive import contrastive, sigmoid
 from trajvit.objectives.gate import gate_distillation
 from trajvit.objectives.grouping import grouping
+from trajvit.objectives.reduction import reduction
 from trajvit.objectives.weighted import OBJECTIVES, build_objectives
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
   "contrastive",
   "gate_distillation",
   "grouping",
+  "reduction",
   "sigmoid",
 ]

@@ -9,6 +9,7 @@ from trajvit.objectives.classification import classification
 from trajvit.objectives.contrastive import contrastive, sigmoid
 from trajvit.objectives.gate import gate_distillation
 from trajvit.objectives.grouping import grouping
+from trajvit.objectives.reduction import reduction
 from trajvit.table import Table, check_arguments
 from trajvit.types import Batch
 
@@ -20,6 +21,7 @@ OBJECTIVES = Table(
     "sigmoid": sigmoid,
     "gate_distillation": gate_distillation,
     "grouping": grouping,
+    "reduction": reduction,
   },
 )
 
