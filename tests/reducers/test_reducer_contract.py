@@ -84,7 +84,9 @@ def test_contract(name, last):
   assert real[0].sum() > 1 and not real[2].any()
 
   eager = run(tokens.features, None)[1][0]
-  for x, y in zip(jax.tree.leaves(eager), jax.tree.leaves(reduced), strict=True):
+  for x, y in zip(
+    jax.tree.leaves(eager), jax.tree.leaves(reduced), strict=True
+  ):
     np.testing.assert_allclose(x, y, atol=1e-5)
 
   # What fills masked slots is not read, in training neither.

@@ -1,11 +1,12 @@
 """`trajvit bench WHAT`: what a part costs here, against what it replaces."""
 
-from trajvit.bench import attention, packing
+from trajvit.bench import attention, packing, reducers
 
 # name -> (module with `add_arguments(parser)` and `run(args)`, help).
 BENCHMARKS = {
   "attention": (attention, "block-sparse attention against dense"),
   "packing": (packing, "packed rows against padded clips"),
+  "reducers": (reducers, "token reduction in a trained encoder"),
 }
 
 

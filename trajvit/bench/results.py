@@ -1,5 +1,6 @@
 """Results of a benchmark: on the terminal, as Markdown and as JSON."""
 
+import csv
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,6 +61,15 @@ def write(
     path = Path(markdown)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def write_csv(
+  path: str, header: Sequence[str], rows: Sequence[Sequence[str]]
+) -> None:
+  """Writes the cells of a table as a CSV file, and its folder."""
+  Path(path).parent.mkdir(parents=True, exist_ok=True)
+  with open(path, "w", newline="", encoding="utf-8") as file:
+    csv.writer(file).writerows([header, *rows])
 
 
 def as_text(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
