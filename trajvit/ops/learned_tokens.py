@@ -38,7 +38,11 @@ def average(shares: jax.Array, x: jax.Array) -> jax.Array:
 
 
 def mixtures(
-  source: Tokens, features: jax.Array, positions: jax.Array
+  source: Tokens,
+  features: jax.Array,
+  positions: jax.Array,
+  *,
+  count: jax.Array | None = None,
 ) -> Tokens:
   """Returns M tokens in place of those they were mixed from.
 
@@ -50,10 +54,13 @@ def mixtures(
     features: [B, M, D] of any float dtype; that of the source is returned.
     positions: [B, M, 3] float32, the means of the source's positions by the
       shares that the features were mixed by.
+    count: [B, 1] int32 in [0, M], mask all but the first so many, which then
+      share the size; None masks none.
   """
   shape = features.shape[:2]
-  some = source.mask.any(1, keepdims=True)
-  size = source.size.sum(1, keepdims=True) / shape[1]
+  count = shape[1] if count is None else count
+  some = source.mask.any(1, keepdims=True) & (jnp.arange(shape[1]) < count)
+  size = source.size.sum(1, keepdims=True) / jnp.maximum(count, 1)
   new = Tokens(
     features=features.astype(source.features.dtype),
     mask=jnp.broadcast_to(some, shape),
