@@ -31,10 +31,10 @@ def tokens(rng):
   )
 
 
-def slow(features, metric, size, saliency, slots):
+def slow(features, metric, size, saliency, rounds):
   """One clip of real tokens, the first protected: features and sizes."""
   clip = [list(x) for x in (features, metric, size, saliency)]
-  for left in slots:
+  for _ in range(rounds):
     x, m, s, w = (np.array(part, float) for part in clip)
     unit = m / np.linalg.norm(m, axis=-1, keepdims=True)
     edges = []
@@ -42,7 +42,7 @@ def slow(features, metric, size, saliency, slots):
       best = max(range(1, len(x), 2), key=lambda j: unit[i] @ unit[j])
       edges.append((-(unit[i] @ unit[best]), i, best))
     joined = {}
-    for _, i, j in sorted(edges)[: max(len(x) - left, 0)]:
+    for _, i, j in sorted(edges)[: max(len(x) - K, 0)]:
       joined[i] = j
     clip = [[], [], [], []]
     for j in range(len(x)):
@@ -75,7 +75,7 @@ def test_equals_a_loop(rng, tokens, salient):
       metric[b, real],
       tokens.size[b, real],
       saliency[b, real] if salient else np.ones(real.sum()),
-      slots,
+      len(slots),
     )
     kept = np.asarray(merged.mask[b])
     np.testing.assert_allclose(merged.features[b, kept], x, atol=1e-5)

@@ -19,7 +19,7 @@ from trajvit.types import Tokens
 def slots_of_rounds(
   count: int, k: int, *, protected: int = 0
 ) -> tuple[int, ...]:
-  """Returns the slots after each round of matching, k in the end.
+  """Returns the slots that each round of matching needs, k in the end.
 
   Args:
     count: slots before the first round; () comes back if that is k already.
@@ -92,7 +92,8 @@ def merge_to_fit(
 
   In every round tokens alternate between the two sets, the most similar pairs
   merge, and what was compared is merged along with them, by the same weights,
-  so that the next round compares means. A clip only merges what does not fit.
+  so that the next round compares means. Every round merges all that it can and
+  that does not fit k, so that a clip with padding is merged as it is without.
 
   Args:
     tokens: N tokens a clip.
@@ -123,7 +124,7 @@ def merge_to_fit(
   for slots in rounds:
     merging = plan_pairs(
       alternating_pairs(tokens, along[..., :width]),
-      excess(tokens.mask, slots),
+      excess(tokens.mask, k),
       mask=tokens.mask,
       protected=tokens.protected,
       slots=slots,
