@@ -18,6 +18,7 @@ from trajvit.layers.attention_methods.summary import (
 )
 from trajvit.layers.block import Block
 from trajvit.layers.last_block import LastBlock
+from trajvit.layers.mixture_of_depths import MixtureOfDepths
 from trajvit.layers.norm import LayerNorm
 from trajvit.layers.sizes import transformer_size
 from trajvit.layers.stack import Stack
@@ -60,7 +61,11 @@ class ViT(nnx.Module):
     proportional: add the log of a token's size to the logits of those who
       attend to it (ToMe, arXiv:2210.09461), so that a merged token counts as
       much as its patches.
-    remat: recompute a block in the backward pass, see `layers.stack`.
+    mixture_of_depths: `{"every": 2, "capacity": 0.125}`: of so many blocks the
+      last is gone through by that share of the tokens alone, see
+      `layers.mixture_of_depths`; None lets all go through all.
+    remat: recompute a block in the backward pass, see `layers.stack`; with a
+      mixture of depths `every` blocks at once.
     dtype: of the products; norms and softmax are float32.
     rngs: holds the key of the initial values.
   """
@@ -82,6 +87,7 @@ class ViT(nnx.Module):
     pattern: dict | None = None,
     attention: dict | None = None,
     proportional: bool = False,
+    mixture_of_depths: dict | None = None,
     epsilon: float = 1e-6,
     remat: bool = False,
     dtype=jnp.float32,
@@ -118,9 +124,29 @@ class ViT(nnx.Module):
         rngs=rngs,
       )
 
+    make, every = block, 1
+    if mixture_of_depths is not None:
+      if pattern or attention or any(map(wants_block, reducers)):
+        raise ValueError(
+          "mixture_of_depths needs full attention, and reducers that do not "
+          f"read the block before them, got pattern {pattern}, attention "
+          f"{attention} and reducers "
+          f"{[type(r).__name__ for r in reducers if r is not None]}"
+        )
+      options = dict(every=2, registers=registers) | mixture_of_depths
+      every = options["every"]
+      if every < 1 or any(depth % every for depth in stages):
+        raise ValueError(
+          "mixture_of_depths.every must divide the blocks of each stage, "
+          f"{stages}, got {every}"
+        )
+
+      def make(rngs):
+        return MixtureOfDepths(block, size.width, **options, rngs=rngs)
+
     self.reducers = nnx.List(reducers)
     self.stages = nnx.List(
-      [Stack(block, depth, remat=remat, rngs=rngs) for depth in stages]
+      [Stack(make, depth // every, remat=remat, rngs=rngs) for depth in stages]
     )
     init = nnx.initializers.normal(0.02)
     self.registers = nnx.Param(init(rngs.params(), (registers, size.width)))
