@@ -6,7 +6,7 @@ r"""TrajTok on moving sprites: trajectories learned from pixels, in minutes.
 `:objectives=grouping` trains the segmenter alone from the true tracks; the
 default does both. No tracks are read at evaluation. Clips, trunk and text tower
 are those of quickstart_sprites; batches are half as large, since a segmenter
-wants many steps. What to compare with is therefore
+wants many steps. What came out is in docs/trajtok.md, beside
 
   python train.py --config=configs/quickstart_sprites.py:steps=1800 \
     --config.data.batch_size=32 --workdir=runs/true_tracks
