@@ -4,10 +4,13 @@
 """
 
 from trajvit.encoders.text import BertEncoder, TextTransformer
+from trajvit.encoders.token_learner_vit import TokenLearnerViT
 from trajvit.encoders.vit import ViT
 from trajvit.table import Table
 
-ENCODERS = Table("encoder", {"vit": ViT})
+ENCODERS = Table(
+  "encoder", {"token_learner_vit": TokenLearnerViT, "vit": ViT}
+)
 
 TEXT_ENCODERS = Table(
   "text encoder", {"transformer": TextTransformer, "bert": BertEncoder}

@@ -73,14 +73,15 @@ def with_reducers(encoder: dict, **shared) -> dict:
       and heads.
     **shared: `dtype` and `rngs`.
   """
+  if "reducers" not in encoder:
+    return encoder
   names = ("width", "depth", "num_heads", "mlp_dim")
   size = transformer_size(
     encoder.get("variant", "B"), **{name: encoder.get(name) for name in names}
   )
   shared |= dict(width=size.width, num_heads=size.num_heads)
   reducers = [
-    spec and REDUCERS.build(spec, **shared)
-    for spec in encoder.get("reducers", ())
+    spec and REDUCERS.build(spec, **shared) for spec in encoder["reducers"]
   ]
   return dict(encoder) | {"reducers": reducers}
 
