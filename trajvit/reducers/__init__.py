@@ -2,6 +2,7 @@
 
 from trajvit.reducers.attention_pool import AttentionPool, PerceiverPool
 from trajvit.reducers.average_pool import AveragePool
+from trajvit.reducers.blip3 import Blip3
 from trajvit.reducers.center_clip import CenterClip
 from trajvit.reducers.dart_dup import DartDup
 from trajvit.reducers.dtome import DToMe
@@ -12,6 +13,7 @@ from trajvit.reducers.flashvid import FlashVid
 from trajvit.reducers.holitom import HoliTom
 from trajvit.reducers.idpruner import IdPruner
 from trajvit.reducers.laco import LaCo
+from trajvit.reducers.linvt import LinVT
 from trajvit.reducers.matryoshka import Matryoshka
 from trajvit.reducers.prunevid import PruneVid
 from trajvit.reducers.representation_shift import RepresentationShift
@@ -32,6 +34,7 @@ REDUCERS = Table(
   {
     "attention_pool": AttentionPool,
     "average_pool": AveragePool,
+    "blip3": Blip3,
     "center_clip": CenterClip,
     "dart_dup": DartDup,
     "dtome": DToMe,
@@ -43,6 +46,7 @@ REDUCERS = Table(
     "holitom": HoliTom,
     "idpruner": IdPruner,
     "laco": LaCo,
+    "linvt": LinVT,
     "matryoshka": Matryoshka,
     "perceiver": PerceiverPool,
     "prunevid": PruneVid,
