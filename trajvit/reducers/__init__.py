@@ -18,6 +18,7 @@ from trajvit.reducers.matryoshka import Matryoshka
 from trajvit.reducers.prunevid import PruneVid
 from trajvit.reducers.representation_shift import RepresentationShift
 from trajvit.reducers.select import FirstK, RandomK, UniformK
+from trajvit.reducers.stts import Stts
 from trajvit.reducers.stts_scores import SttsScores
 from trajvit.reducers.tempme import TempMe
 from trajvit.reducers.testa import TESTA
@@ -52,6 +53,7 @@ REDUCERS = Table(
     "prunevid": PruneVid,
     "random_k": RandomK,
     "representation_shift": RepresentationShift,
+    "stts": Stts,
     "stts_scores": SttsScores,
     "tempme": TempMe,
     "testa": TESTA,
