@@ -6,12 +6,13 @@ import pathlib
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
-BASE = {"types", "table", "compat"}
+BASE = {"types", "table", "compat", "pixels"}
 # package -> the packages of trajvit it may import, itself and BASE aside.
 MAY_IMPORT = {
   "types": set(),
   "table": set(),
   "compat": set(),
+  "pixels": set(),
   "ops": set(),
   "data": set(),
   "layers": {"ops"},
@@ -36,7 +37,15 @@ MAY_IMPORT = {
 # What stands at the end of the line sees all of it.
 SEES_ALL = {"bench", "cli", "listing", "__init__"}
 # Where flax may not be imported: what must run without it, or is plain JAX.
-WITHOUT_FLAX = {"types", "table", "ops", "data", "objectives", "evaluators"}
+WITHOUT_FLAX = {
+  "types",
+  "table",
+  "pixels",
+  "ops",
+  "data",
+  "objectives",
+  "evaluators",
+}
 
 
 def imported(source: str) -> set[str]:

@@ -25,6 +25,7 @@ def video_text(
   tokenizer: dict,
   encoder: dict,
   text: dict,
+  normalization: str = "symmetric",
   dtype: str = "float32",
   rngs: nnx.Rngs,
   clip_shape: tuple[int, int, int],
@@ -37,9 +38,10 @@ def video_text(
 
   Args:
     tokenizer: spec of an entry in TOKENIZERS. It is offered the width and heads
-      of the encoder, `clip_shape` and `max_tracks`.
+      of the encoder, `normalization`, `clip_shape` and `max_tracks`.
     encoder: spec of an entry in ENCODERS; its `reducers` are specs, or None.
     text: spec of an entry in TEXT_ENCODERS.
+    normalization: of the frames, a name in NORMALIZATIONS.
     dtype: "float32" or "bfloat16", of the products.
     rngs: holds the key of the initial values.
     clip_shape: (T, H, W).
@@ -55,6 +57,7 @@ def video_text(
     tokenizer,
     width=encoder.width,
     num_heads=encoder.num_heads,
+    normalization=normalization,
     clip_shape=clip_shape,
     max_tracks=max_tracks,
     **shared,
@@ -62,7 +65,8 @@ def video_text(
   text = TEXT_ENCODERS.build(
     text, vocab_size=vocab_size, text_length=text_length, **shared
   )
-  return VideoText(tokenizer, encoder, text, rngs=rngs, **options)
+  options |= dict(normalization=normalization, rngs=rngs)
+  return VideoText(tokenizer, encoder, text, **options)
 
 
 def with_reducers(encoder: dict, **shared) -> dict:

@@ -5,26 +5,10 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 
+from trajvit.pixels import NORMALIZATIONS, known_normalization
 from trajvit.types import Clip
 
-# Mean and standard deviation of a channel, for frames in [0, 1].
-NORMALIZATIONS = {
-  "symmetric": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-  "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-}
-
-
-def known_normalization(name: str) -> str:
-  """Returns `name`.
-
-  Raises:
-    ValueError: it is not in NORMALIZATIONS.
-  """
-  if name not in NORMALIZATIONS:
-    raise ValueError(
-      f"normalization must be one of {', '.join(NORMALIZATIONS)}, got {name!r}"
-    )
-  return name
+__all__ = ["NORMALIZATIONS", "known_normalization", "normalize"]
 
 
 def normalize(clip: Clip, name: str) -> Clip:

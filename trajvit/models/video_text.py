@@ -73,10 +73,16 @@ class VideoText(nnx.Module):
       tokens: the Tokens that enter the first encoder stage, registers aside.
       aux: {"tokenizer": ..., "encoder": ...}.
       batch_stats: new running statistics, {} where there are none.
-      metrics: {name: scalar} for the log, from the encoder; {} at times.
+      metrics: {name: scalar} for the log, from the encoder, {} at times; and
+        `tokenizer/overflow`, tokens a clip for which the tokenizer had no slot,
+        if it tells.
     """
     embedding, tokens, aux = self._encode_video(batch.clip, batch.layout, key)
     stats = {name: part.pop("batch_stats", {}) for name, part in aux.items()}
+    metrics = aux["encoder"].pop("metrics", {})
+    if "overflow" in aux["tokenizer"]:
+      lost = aux["tokenizer"]["overflow"].mean(dtype=jnp.float32)
+      metrics["tokenizer/overflow"] = lost
     outputs = {
       "video_embedding": embedding,
       "temperature": jnp.exp(self._log_temperature()),
@@ -84,7 +90,7 @@ class VideoText(nnx.Module):
       "tokens": tokens,
       "aux": aux,
       "batch_stats": {name: new for name, new in stats.items() if new},
-      "metrics": aux["encoder"].pop("metrics", {}),
+      "metrics": metrics,
     }
     if batch.text is not None:
       outputs["text_embedding"] = self.encode_text(batch.text)
