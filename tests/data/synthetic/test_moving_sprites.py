@@ -167,6 +167,8 @@ class TestFingerprint:
       source(count=7),
       source(seed=1),
       source(tracks="none"),
+      source(camera="still"),
+      source(camera="shake"),
       *(
         source(clip=dataclasses.replace(SMALL, **{name: value}))
         for name, value in (
@@ -190,6 +192,29 @@ class TestFingerprint:
     assert repr(cached) == repr(base)
     other = source(clip=dataclasses.replace(SMALL, sampler="uniform"))
     assert other.fingerprint() == base.fingerprint()
+
+
+class TestCamera:
+  @pytest.mark.parametrize(
+    ("camera", "words"), [("still", "is still"), ("shake", "shakes")]
+  )
+  def test_all_cameras_do_the_same(self, camera, words):
+    base, clips = source("moving"), source("moving", camera=camera)
+    assert "camera" not in repr(base) and repr(camera) in repr(clips)
+    for index, scene in enumerate(clips.scenes):
+      assert clips.example(index, None).captions[0].endswith(f"camera {words}")
+      other = base.scenes[index]
+      assert scene == dataclasses.replace(other, camera=scene.camera)
+
+  def test_a_still_camera_is_that_of_the_static_split(self):
+    static, clips = source("static"), source("moving", camera="still")
+    for index in range(len(clips)):
+      a, b = (s.example(index, None) for s in (static, clips))
+      assert_equal(a, dataclasses.replace(b, name=a.name))
+
+  def test_a_camera_must_be_known(self):
+    with pytest.raises(ValueError, match="still, shake, or None; got 'pan'"):
+      source(camera="pan")
 
 
 class TestErrors:

@@ -4,12 +4,15 @@ import dataclasses
 
 import numpy as np
 
+from trajvit.data.synthetic import vocabulary
 from trajvit.data.synthetic.caption import named_sprites, phrase
 from trajvit.data.synthetic.scene import Scene, Streams, draw_scene
 
 # With more, clips of distinct captions would become hard to find.
 MAX_DISTINCT = 16384
 STREAMS = ("look", "motion", "camera", "render")
+# What all cameras of a source can be made to do.
+CAMERAS = {"still": vocabulary.STILL_CAMERA, "shake": "shakes"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,12 +48,21 @@ SPLITS = {
 class SplitScenes:
   """The scenes of a split, a pure function of (split, seed, index)."""
 
-  def __init__(self, split: str, count: int | None, seed: int):
-    """`count` None takes the default number of clips.
+  def __init__(
+    self, split: str, count: int | None, seed: int, camera: str | None = None
+  ):
+    """Checks the arguments, and finds motions of distinct captions.
+
+    Args:
+      split: a key of SPLITS.
+      count: number of clips; None takes the split's own.
+      seed: of all scenes.
+      camera: a key of CAMERAS, what the camera does in every scene; None leaves
+        that to the split. All else in a scene is the same.
 
     Raises:
-      ValueError: an unknown split, a count that is not positive or too large
-        for distinct captions, or a negative seed.
+      ValueError: an unknown split or camera, a count that is not positive or
+        too large for distinct captions, or a negative seed.
     """
     if split not in SPLITS:
       raise ValueError(
@@ -66,6 +78,11 @@ class SplitScenes:
       )
     if seed < 0:
       raise ValueError(f"seed must not be negative, got {seed}")
+    if camera is not None and camera not in CAMERAS:
+      raise ValueError(
+        f"camera must be one of {', '.join(CAMERAS)}, or None; got {camera!r}"
+      )
+    self.camera = camera
     if self.split.distinct:
       self._motions = self._distinct_motions()
     else:
@@ -79,7 +96,13 @@ class SplitScenes:
     """Returns scene `index`; raises IndexError outside [0, len)."""
     if not 0 <= index < self.count:
       raise IndexError(f"clip {index} of a split of {self.count} clips")
-    return self._scene(index, self._motions[index])
+    scene = self._scene(index, self._motions[index])
+    if self.camera is None:
+      return scene
+    name = CAMERAS[self.camera]
+    return dataclasses.replace(
+      scene, camera=dataclasses.replace(scene.camera, name=name)
+    )
 
   def _scene(self, index: int, motion: int) -> Scene:
     """Draws scene `index` with the motions of stream `motion`."""

@@ -49,6 +49,7 @@ class MovingSprites:
     split: str = "train",
     count: int | None = None,
     tracks: str = "exact",
+    camera: str | None = None,
     seed: int = 0,
     cache_dir: str | os.PathLike | None = None,
     processes: int | None = None,
@@ -64,6 +65,8 @@ class MovingSprites:
       count: number of clips, None for the split's own.
       tracks: "exact", the regions as rendered; "extracted", found in the
         pixels by `data.extract`, as for a real video; "none".
+      camera: "still" or "shake", for all clips; None is as the split draws it.
+        The caption says what the camera does, and nothing else changes.
       seed: two seeds share no clip.
       cache_dir: where to keep the rendered clips, in a folder named by the
         fingerprint; None or "" renders a clip whenever it is asked for. The
@@ -84,7 +87,7 @@ class MovingSprites:
     self.split = split
     self.tracks = tracks
     self.seed = seed
-    self.scenes = SplitScenes(split, count, seed)
+    self.scenes = SplitScenes(split, count, seed, camera)
     self._cache = None
     if cache_dir:
       folder = pathlib.Path(cache_dir) / self.fingerprint()
@@ -94,11 +97,14 @@ class MovingSprites:
 
   def __repr__(self) -> str:
     clip = self.clip
+    # Left out where it is not set: the fingerprint is of this.
+    camera = self.scenes.camera
+    camera = "" if camera is None else f", camera={camera!r}"
     return (
       f"MovingSprites(split={self.split!r}, count={len(self)}, "
       f"tracks={self.tracks!r}, seed={self.seed}, frames={clip.frames}, "
       f"size={clip.size}, track_grid={clip.track_grid}, "
-      f"max_tracks={clip.max_tracks})"
+      f"max_tracks={clip.max_tracks}{camera})"
     )
 
   def __len__(self) -> int:
