@@ -9,6 +9,7 @@ from flax import nnx
 from tiny import FRAMES, GRID, SIZE, make_clip
 
 from trajvit.data import build_loader
+from trajvit.data.changed_patches import ChangedPatches
 from trajvit.data.packing import Packing, count_tracks, measure, plan, suggest
 from trajvit.ops import packing as ops
 from trajvit.tokenizers import TOKENIZERS
@@ -90,6 +91,17 @@ def test_the_loader_attaches_the_layout():
   assert last.layout.start[2:].tolist() == [0, 1]
 
 
+def test_the_loader_counts_what_changes():
+  options = dict(patch=(1, 8, 8), normalization="imagenet")
+  clips = loader(tokens="run_length", run_length=options, length=40)
+  with clips.train() as batches:
+    batch, _ = next(batches)
+  counts = ChangedPatches(**options).count(batch.clip) + 1
+  assert (counts > 17).all() and len(set(counts)) > 1
+  expected = plan(counts, PackedGroup(2, 1, 40))
+  np.testing.assert_array_equal(batch.layout.start, expected.start)
+
+
 def test_an_evaluation_takes_any_batch_and_training_whole_groups():
   clips = loader(tokens=5, clips=3)
   with clips.evaluate() as batches:
@@ -111,9 +123,14 @@ def test_no_packing_gives_no_layout():
   [
     (
       dict(tokens="words"),
-      "tokens must be 'tracks' or at least 1, got 'words'",
+      "tokens must be 'tracks', 'run_length' or at least 1, got 'words'",
     ),
-    (dict(tokens=0), "tokens must be 'tracks' or at least 1, got 0"),
+    (dict(tokens=0), "or at least 1, got 0"),
+    (dict(tokens=4, run_length={}), "is for tokens 'run_length', got tokens 4"),
+    (
+      dict(tokens="run_length", run_length=dict(slots=4)),
+      "packing.run_length reads no 'slots'",
+    ),
     (dict(tokens=4, registers=-1), "registers must be 0 or more, got -1"),
     (dict(tokens=4, rows=0), "packing.rows must be at least 1, got 0"),
     (dict(tokens=4, budget=1), "data.packing reads no 'budget'"),

@@ -9,6 +9,8 @@ import dataclasses
 
 import numpy as np
 
+from trajvit.data.changed_patches import ChangedPatches
+from trajvit.table import check_arguments
 from trajvit.types import Clip, Layout, PackedGroup
 
 
@@ -27,28 +29,43 @@ class Packing:
     clips: int,
     rows: int,
     length: int,
+    run_length: dict | None = None,
   ):
     """Checks the arguments.
 
     Args:
-      tokens: tokens of a clip: "tracks", as many as it has tracks, or a number.
+      tokens: tokens of a clip: "tracks", as many as it has tracks;
+        "run_length", as many as the tokenizer of that name keeps; or a number.
       registers: class and register tokens of the encoder, which come on top.
       clips: see PackedGroup.
       rows: see PackedGroup.
       length: see PackedGroup.
+      run_length: with those tokens, arguments of ChangedPatches: those of the
+        tokenizer, and the normalization of the model. None are its defaults.
 
     Raises:
-      ValueError: a number out of range.
+      ValueError: a number out of range, or `run_length` with other tokens.
     """
     number = isinstance(tokens, int) and tokens > 0
-    if tokens != "tracks" and not number:
+    if tokens not in ("tracks", "run_length") and not number:
       raise ValueError(
-        f"packing.tokens must be 'tracks' or at least 1, got {tokens!r}"
+        "packing.tokens must be 'tracks', 'run_length' or at least 1, got "
+        f"{tokens!r}"
+      )
+    if run_length is not None and tokens != "run_length":
+      raise ValueError(
+        "packing.run_length is for tokens 'run_length', got tokens "
+        f"{tokens!r} and run_length {run_length}"
       )
     if registers < 0:
       raise ValueError(f"packing.registers must be 0 or more, got {registers}")
     self.group = PackedGroup(clips, rows, length)
     self._tokens, self._registers = tokens, registers
+    self._changed = None
+    if tokens == "run_length":
+      run_length = run_length or {}
+      check_arguments("packing.run_length", ChangedPatches, run_length)
+      self._changed = ChangedPatches(**run_length)
 
   def layout(self, clip: Clip, max_tracks: int) -> Layout:
     """Returns where the clips of a batch go.
@@ -61,7 +78,9 @@ class Packing:
       ValueError: tokens are "tracks" and the clips have none.
     """
     counts = np.full(len(clip.frames), self._registers)
-    if self._tokens != "tracks":
+    if self._changed is not None:
+      counts += self._changed.count(clip)
+    elif self._tokens != "tracks":
       counts += self._tokens
     elif clip.tracks is None:
       raise ValueError("packing.tokens is 'tracks', and the clips have none")
