@@ -25,7 +25,8 @@ GROUPING = dict(weight=1.0, dice=2.0, focal=1.0, soft_matching=True)
 CONTRASTIVE = dict(weight=1.0)
 # objectives -> (the objectives, what the tokenizer is told beyond SEGMENTER).
 # With captions alone the tokens have to teach the segmenter; with tracks they
-# need not, and tracks teach the encoder before the segmenter is any good.
+# need not, and tracks teach the encoder before the segmenter is any good. From
+# captions, sharp assignments and large steps leave one slot that owns all cells.
 OBJECTIVES = {
   "joint": (
     dict(contrastive=CONTRASTIVE, grouping=GROUPING),
@@ -33,7 +34,7 @@ OBJECTIVES = {
   ),
   "contrastive": (
     dict(contrastive=CONTRASTIVE),
-    dict(pool=dict(name="frames")),
+    dict(pool=dict(name="frames"), initial_scale=3.8),
   ),
   "grouping": (dict(grouping=GROUPING), None),
 }
@@ -51,15 +52,16 @@ def get_config(arg=""):
   config = common.sprites_base(arg)
   config.data.batch_size = 32
   config.objectives, tokens = OBJECTIVES[arg.objectives]
+  if arg.objectives == "contrastive":
+    config.optimizer.learning_rate = 5e-4
   if tokens is None:
     heads = common.SPRITES_ENCODER["num_heads"]
     config.model = dict(
       name="segmenter", width=SEGMENT_WIDTH, num_heads=heads, **SEGMENTER
     )
   else:
-    tokenizer = dict(
-      name="trajtok", segment_width=SEGMENT_WIDTH, **SEGMENTER, **tokens
-    )
+    tokenizer = dict(name="trajtok", segment_width=SEGMENT_WIDTH)
+    tokenizer |= SEGMENTER | tokens
     config.model = common.sprites_model(tokenizer)
     config.evals = common.sprites_retrieval(config)
     config.evals.validation.every = 200
