@@ -3,13 +3,19 @@
 `ENCODERS` and `TEXT_ENCODERS` are what a config can name.
 """
 
+from trajvit.encoders.lookup_vit import LookupViT
 from trajvit.encoders.text import BertEncoder, TextTransformer
 from trajvit.encoders.token_learner_vit import TokenLearnerViT
 from trajvit.encoders.vit import ViT
 from trajvit.table import Table
 
 ENCODERS = Table(
-  "encoder", {"token_learner_vit": TokenLearnerViT, "vit": ViT}
+  "encoder",
+  {
+    "lookup_vit": LookupViT,
+    "token_learner_vit": TokenLearnerViT,
+    "vit": ViT,
+  },
 )
 
 TEXT_ENCODERS = Table(

@@ -1,11 +1,13 @@
 """Pooling the patches of a clip to a coarser grid, in which nothing is lost."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
 
+from trajvit.ops.merging import Merging, merge
 from trajvit.ops.token_grid import on_grid
 from trajvit.ops.tokens import zero_masked
 from trajvit.ops.windows import reduce_windows
@@ -106,3 +108,35 @@ def _windows_of(size, count):
   index = np.arange(size)[:, None]
   inside = (edge[:-1] // count <= index) & (index < -(-edge[1:] // count))
   return inside.sum(1).astype(np.float32)
+
+
+def pool_by_position(tokens: Tokens, windows: tuple[int, int, int]) -> Tokens:
+  """Returns the mean, by size, of the tokens at the places of every window.
+
+  For tokens that need not be a grid: windows divide time, rows and columns
+  evenly, and a token is in the one that its position lies in.
+
+  Args:
+    tokens: N tokens a clip, not packed; protected ones are left out.
+    windows: (t, y, x), how many along each axis.
+
+  Returns:
+    t y x tokens in raster order; a window without a token is masked.
+  """
+  mask = tokens.mask
+  if tokens.protected is not None:
+    mask = mask & ~tokens.protected
+  tokens = dataclasses.replace(tokens, mask=mask, protected=None)
+  at = jnp.floor(zero_masked(tokens).positions * np.float32(windows))
+  at = jnp.clip(at.astype(jnp.int32), 0, np.array(windows) - 1)
+  index = (at[..., 0] * windows[1] + at[..., 1]) * windows[2] + at[..., 2]
+  owner = jnp.where(mask, index, -1)
+  slots = math.prod(windows)
+  merging = Merging(
+    owner=owner,
+    head=jnp.zeros((mask.shape[0], slots), jnp.int32),
+    mask=(owner[..., None] == jnp.arange(slots)).any(1),
+    absorbed=mask,
+    overflow=jnp.zeros(mask.shape[0], jnp.int32),
+  )
+  return merge(tokens, merging)
