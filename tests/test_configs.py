@@ -43,6 +43,10 @@ ARGS = {
   "quickstart_sprites": [f"method={m}" for m in quickstart_sprites.METHODS],
   "grouping_sprites": [f"method={m}" for m in grouping_sprites.METHODS],
   "probe_sprites": ["encoder=RUN", "encoder=RUN,adapter=patches"],
+  "run_length_sprites": [
+    "lengths=True,packed=True",
+    "method=dense,camera=shake",
+  ],
   "trajtok_clip": [],
 }
 SLOW = (
