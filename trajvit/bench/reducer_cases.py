@@ -64,7 +64,6 @@ INSIDE = (
 )
 LEARNED_INSIDE = ("laco", "stts", "stts_scores", "token_learner", "vtm")
 BEHIND = (
-  "aot",
   "dart_dup",
   "dtd",
   "dycoke",
