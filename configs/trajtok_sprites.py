@@ -25,8 +25,8 @@ GROUPING = dict(weight=1.0, dice=2.0, focal=1.0, soft_matching=True)
 CONTRASTIVE = dict(weight=1.0)
 # objectives -> (the objectives, what the tokenizer is told beyond SEGMENTER).
 # With captions alone the tokens have to teach the segmenter; with tracks they
-# need not, and tracks teach the encoder before the segmenter is any good. From
-# captions, sharp assignments and large steps leave one slot that owns all cells.
+# need not, and tracks teach the encoder before the segmenter is any good. With
+# captions, sharp assignments and large steps leave all cells to a single slot.
 OBJECTIVES = {
   "joint": (
     dict(contrastive=CONTRASTIVE, grouping=GROUPING),
