@@ -19,6 +19,7 @@ from trajvit.reducers.holitom import HoliTom
 from trajvit.reducers.idpruner import IdPruner
 from trajvit.reducers.laco import LaCo
 from trajvit.reducers.linvt import LinVT
+from trajvit.reducers.llava_scissor import LlavaScissor
 from trajvit.reducers.matryoshka import Matryoshka
 from trajvit.reducers.parcel import Parcel
 from trajvit.reducers.ppe import Ppe
@@ -63,6 +64,7 @@ REDUCERS = Table(
     "idpruner": IdPruner,
     "laco": LaCo,
     "linvt": LinVT,
+    "llava_scissor": LlavaScissor,
     "matryoshka": Matryoshka,
     "parcel": Parcel,
     "perceiver": PerceiverPool,
