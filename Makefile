@@ -25,11 +25,16 @@ quickstart: env
 quickstart-full: env
 	$(BIN)/trajvit quickstart --full
 
+# Tests compile much and compute little: what XLA optimises costs more than it
+# saves.
+PYTEST = JAX_PLATFORMS=cpu JAX_DISABLE_MOST_OPTIMIZATIONS=1 \
+  $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
 test: env
-	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+	$(PYTEST)
 
 test-slow: env
-	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -m slow -n $(JOBS) --dist worksteal
+	$(PYTEST) -m slow
 
 lint: env
 	$(BIN)/ruff check .

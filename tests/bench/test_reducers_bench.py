@@ -135,7 +135,8 @@ def test_the_command_writes_what_is_asked_for(monkeypatch, tmp_path, capsys):
   with open(files["a.csv"], newline="") as file:
     header, dense, *rest = csv.reader(file)
   assert header == list(reducers.HEADER) and dense[0].startswith("none")
-  assert len(rest) == 3
+  # random_k and uniform_k, each at the input and in the middle.
+  assert len(rest) == 4
   assert (tmp_path / "a.png").stat().st_size > 1000
   page = (tmp_path / "a.md").read_text()
   assert "never engaged" in page

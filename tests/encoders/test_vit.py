@@ -90,14 +90,15 @@ def test_a_reducer_between_stages_thins_the_tokens(rng):
   tokens, aux = encoder(make_tokens(rng))
   assert aux["tokens"].mask.shape == (2, 5)
   assert tokens.features.shape == (2, 4, 8) and tokens.protected[:, 0].all()
-  assert [list(part) for part in aux["reducers"]] == [["indices"]] * 2
+  told = ["indices", "tokens_in", "tokens_out", "changed"]
+  assert [list(part) for part in aux["reducers"]] == [told, told, []]
 
 
 def test_errors_say_what_was_expected(rng):
   with pytest.raises(ValueError, match=r"sum to depth 2, got \(1, 2\)"):
     make(stages=(1, 2))
-  with pytest.raises(ValueError, match="each of the 1 stages, got 2"):
-    make(reducers=(None, None))
+  with pytest.raises(ValueError, match="each of the 1 stages, .* got 3"):
+    make(reducers=(None, None, None))
   with pytest.raises(ValueError, match="must be 8 wide, got 4"):
     make()(make_tokens(rng, width=4))
   with pytest.raises(ValueError, match="two passes"):

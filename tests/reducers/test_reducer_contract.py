@@ -54,22 +54,39 @@ def build(name):
   )
 
 
-@pytest.mark.parametrize("name", sorted(REDUCERS))
-def test_contract(name, last):
-  reducer, tokens = build(name), make_tokens()
+def reduce(reducer, last, tokens, key=None):
+  """What a reducer leaves; the block before it never sees what is masked."""
+  clean = jnp.where(tokens.mask[..., None], tokens.features, 0)
+  block = LastBlock(last, clean, tokens.mask)
+  asked = {"block": block} if reducer.needs_block else {}
+  return reducer(tokens, key=key, **asked)
 
-  def run(features, key):
-    read = dataclasses.replace(tokens, features=features)
-    clean = jnp.where(tokens.mask[..., None], features, 0)
-    block = LastBlock(last, clean, tokens.mask)
-    asked = {"block": block} if reducer.needs_block else {}
-    reduced, aux = reducer(read, key=key, **asked)
+
+@pytest.fixture(scope="module", params=sorted(REDUCERS))
+def case(request, last):
+  """A name, and its compiled reduction with the gradient of the features."""
+  reducer = build(request.param)
+
+  def run(features, tokens, key):
+    tokens = dataclasses.replace(tokens, features=features)
+    reduced, aux = reduce(reducer, last, tokens, key)
     losses = aux.get("losses", {}).values()
     loss = jnp.square(reduced.features).sum() + sum(losses, 0.0)
     return loss, (reduced, aux)
 
   step = jax.jit(jax.value_and_grad(run, has_aux=True))
-  (_, (reduced, aux)), _ = step(tokens.features, None)
+
+  def compiled(tokens, key=None):
+    (_, (reduced, aux)), gradient = step(tokens.features, tokens, key)
+    return reduced, aux, gradient
+
+  return request.param, compiled
+
+
+def test_what_is_left_is_well_formed(case):
+  _, compiled = case
+  tokens = make_tokens()
+  reduced, aux, _ = compiled(tokens)
   assert reduced.features.shape[1] == reduced.mask.shape[1] < COUNT
   assert reduced.segments is None and reduced.protected is not None
   real = np.asarray(reduced.mask)
@@ -82,40 +99,42 @@ def test_contract(name, last):
     np.asarray(reduced.features)[held], tokens.features[:2, 0]
   )
   assert real[0].sum() > 1 and not real[2].any()
-
-  eager = run(tokens.features, None)[1][0]
-  for x, y in zip(
-    jax.tree.leaves(eager), jax.tree.leaves(reduced), strict=True
-  ):
-    np.testing.assert_allclose(x, y, atol=1e-5)
-
-  # What fills masked slots is not read, in training neither.
-  for key in (None, jax.random.key(0)):
-    (_, (clean, _)), gradient = step(tokens.features, key)
-    dirty = np.where(tokens.mask[..., None], tokens.features, np.nan)
-    (_, (got, _)), dirty_gradient = step(dirty, key)
-    for x, y in zip(jax.tree.leaves(got), jax.tree.leaves(clean), strict=True):
-      np.testing.assert_array_equal(x, y)
-    assert np.isfinite(gradient).all()
-    np.testing.assert_array_equal(gradient, dirty_gradient)
-
   if "overflow" in aux:
     assert aux["overflow"].shape == (3,) and (aux["overflow"] >= 0).all()
 
 
-@pytest.mark.parametrize("name", sorted(set(REDUCERS) - DRAWN))
-def test_clips_do_not_meet(name, last):
+@pytest.mark.parametrize("training", [False, True])
+def test_what_fills_masked_slots_is_not_read(case, training):
+  _, compiled = case
+  tokens, key = make_tokens(), jax.random.key(0) if training else None
+  clean, _, gradient = compiled(tokens, key)
+  features = np.where(tokens.mask[..., None], tokens.features, np.nan)
+  dirty = dataclasses.replace(tokens, features=features)
+  got, _, dirty_gradient = compiled(dirty, key)
+  for x, y in zip(jax.tree.leaves(got), jax.tree.leaves(clean), strict=True):
+    np.testing.assert_array_equal(x, y)
+  assert np.isfinite(gradient).all()
+  np.testing.assert_array_equal(gradient, dirty_gradient)
+
+
+def test_clips_do_not_meet(case):
   """A clip is reduced alike wherever it is in the batch."""
-  reducer, tokens = build(name), make_tokens()
-
-  @jax.jit
-  def run(tokens):
-    clean = jnp.where(tokens.mask[..., None], tokens.features, 0)
-    block = LastBlock(last, clean, tokens.mask)
-    asked = {"block": block} if reducer.needs_block else {}
-    return reducer(tokens, **asked)[0]
-
-  there = run(tokens)
-  back = run(jax.tree.map(lambda x: x[::-1], tokens))
+  name, compiled = case
+  if name in DRAWN:
+    pytest.skip("draws by the place in the batch")
+  tokens = make_tokens()
+  there = compiled(tokens)[0]
+  back = compiled(jax.tree.map(lambda x: x[::-1], tokens))[0]
   for x, y in zip(jax.tree.leaves(there), jax.tree.leaves(back), strict=True):
     np.testing.assert_allclose(x, y[::-1], atol=1e-5)
+
+
+@pytest.mark.slow
+def test_compiled_is_eager(case, last):
+  name, compiled = case
+  tokens = make_tokens()
+  eager, _ = reduce(build(name), last, tokens)
+  for x, y in zip(
+    jax.tree.leaves(eager), jax.tree.leaves(compiled(tokens)[0]), strict=True
+  ):
+    np.testing.assert_allclose(x, y, atol=1e-5)
