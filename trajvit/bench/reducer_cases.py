@@ -64,6 +64,7 @@ INSIDE = (
 )
 LEARNED_INSIDE = ("laco", "stts", "stts_scores", "token_learner", "vtm")
 BEHIND = (
+  "aot",
   "dart_dup",
   "dtd",
   "dycoke",

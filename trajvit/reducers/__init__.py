@@ -1,5 +1,6 @@
 """Reducers: Tokens -> fewer Tokens. `REDUCERS` is what a config can name."""
 
+from trajvit.reducers.aot import Aot
 from trajvit.reducers.attention_pool import AttentionPool, PerceiverPool
 from trajvit.reducers.average_pool import AveragePool
 from trajvit.reducers.blip3 import Blip3
@@ -44,6 +45,7 @@ from trajvit.table import Table
 REDUCERS = Table(
   "reducer",
   {
+    "aot": Aot,
     "attention_pool": AttentionPool,
     "average_pool": AveragePool,
     "blip3": Blip3,
