@@ -12,6 +12,7 @@ from configs import (
   grouping_sprites,
   probe_sprites,
   quickstart_sprites,
+  reduction_sprites,
   trajtok_clip,
 )
 from trajvit.data import build_loader
@@ -20,6 +21,7 @@ from trajvit.evaluators import EVALUATORS
 from trajvit.layers.sizes import SIZES, transformer_size
 from trajvit.models import build_model
 from trajvit.objectives import build_objectives
+from trajvit.reducers import REDUCERS
 from trajvit.training.config import read_config
 from trajvit.training.functional import functional, path_name
 from trajvit.training.optim import build_optimizer
@@ -33,7 +35,7 @@ SHIPPED = sorted(
   for path in (ROOT / "configs").glob("*.py")
   if path.stem not in ("__init__", "common")
 )
-SMALL = dict(width=16, depth=1, num_heads=2)
+SMALL = dict(width=16, depth=2, num_heads=2)
 SMALL_STEMS = {
   "conv": dict(widths=(8,), depths=(1,)),
   "convnext": dict(widths=(8, 8, 8, 8), depths=(1, 1, 1, 1)),
@@ -43,6 +45,7 @@ ARGS = {
   "quickstart_sprites": [f"method={m}" for m in quickstart_sprites.METHODS],
   "grouping_sprites": [f"method={m}" for m in grouping_sprites.METHODS],
   "probe_sprites": ["encoder=RUN", "encoder=RUN,adapter=patches"],
+  "reduction_sprites": ["method=stts_scores"],
   "run_length_sprites": [
     "lengths=True,packed=True",
     "method=dense,camera=shake",
@@ -55,6 +58,11 @@ SLOW = (
   ("trajtok_clip", "objectives=grouping"),
   ("trajtok_clip", "objectives=contrastive,segmenter=RUN,freeze=True"),
   ("probe_sprites", "encoder=RUN,segmenter=RUN"),
+  ("reduction_sprites", "method=evs,place=pixels"),
+  ("reduction_sprites", "method=lookup_vit"),
+  ("reduction_sprites", "method=mixture_of_depths"),
+  ("reduction_sprites", "method=token_learner_vit"),
+  ("reduction_sprites", "method=tome"),
 )
 
 
@@ -91,13 +99,24 @@ def shrink(config, folder):
       source |= dict(count=8, cache_dir=None)
   shrink_model(config["model"])
   encoder = config["model"].get("encoder", {})
-  for reducer in encoder.get("reducers", ()):
-    if reducer:
-      reducer["k"] = 3
+  shrink_counts(config["model"].get("tokenizer", {}))
+  for part in (encoder, *filter(None, encoder.get("reducers", ()))):
+    shrink_counts(part)
   for packing in (data.get("packing"), encoder.get("packing")):
     if packing:
       packing["clips"] = data["batch_size"]
   return config
+
+
+def shrink_counts(part):
+  """In place: as few tokens as fit clips of 2 x 2 x 2 patches."""
+  small = dict(
+    k=5,
+    grid=(2, 2, 2),
+    budgets=((2, 1, 1),),
+    mixture_of_depths=dict(every=2, capacity=0.5),
+  )
+  part |= {key: x for key, x in small.items() if part.get(key)}
 
 
 def shrink_model(model):
@@ -106,6 +125,8 @@ def shrink_model(model):
     for tower in ("encoder", "text"):
       if tower in part:
         part[tower] |= SMALL
+        if stages := part[tower].get("stages"):
+          part[tower]["stages"] = (2,) if len(stages) == 1 else (1, 1)
     if "stem" in part and isinstance(part["stem"], dict):
       part["stem"] |= SMALL_STEMS[part["stem"]["name"]]
     if "num_slots" in part:
@@ -160,6 +181,23 @@ def test_the_baselines_keep_as_many_tokens_as_there_are_tracks():
     len(np.unique(source.example(i, None).tracks).clip(0)) for i in range(64)
   ]
   assert round(np.mean(counts)) == quickstart_sprites.MEAN_TRACKS
+
+
+def test_every_reducer_has_a_config():
+  args = [*REDUCERS, *reduction_sprites.ENCODERS]
+  args += [f"{name},place=pixels" for name in reduction_sprites.PIXELS]
+  context = dict(
+    clip_shape=(16, 64, 64), max_tracks=4, vocab_size=9, text_length=5
+  )
+  for arg in args:
+    raw = reduction_sprites.get_config(f"method={arg},kept=0.5").to_dict()
+    model = read_config(raw).model
+    init, _ = functional(lambda m=model: build_model(m, seed=0, **context))
+    jax.eval_shape(init)
+  with pytest.raises(
+    ValueError, match="unknown place 'input'; known: .*middle"
+  ):
+    reduction_sprites.get_config("method=tome,place=input")
 
 
 @pytest.mark.parametrize("variant", ["Ti", "S", "B", "L", "H"])
