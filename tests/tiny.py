@@ -43,3 +43,12 @@ def drawn(build):
     lambda x: jax.numpy.asarray(rng.normal(0, 0.2, x.shape), x.dtype), state
   )
   return nnx.merge(graphdef, state)
+
+
+def on_host(function):
+  """Compiles `function`, and gives NumPy arrays for tests to compute on.
+
+  What a test does with arrays of JAX is compiled too, operation by operation.
+  """
+  compiled = jax.jit(function)
+  return lambda *args: jax.device_get(compiled(*args))
