@@ -42,38 +42,53 @@ SMALL_STEMS = {
 }
 # Arguments of the configs that are one run for each method or objective.
 ARGS = {
-  "quickstart_sprites": [f"method={m}" for m in quickstart_sprites.METHODS],
+  "quickstart_sprites": [f"method={m}" for m in quickstart_sprites.METHODS]
+  + [
+    f"method={m},packed=True" for m in ("trajectory", "vit3d_128", "random_k")
+  ],
   "grouping_sprites": [f"method={m}" for m in grouping_sprites.METHODS],
-  "probe_sprites": ["encoder=RUN", "encoder=RUN,adapter=patches"],
-  "reduction_sprites": ["method=stts_scores"],
+  "probe_sprites": [
+    "encoder=RUN",
+    "encoder=RUN,adapter=patches",
+    "encoder=RUN,segmenter=RUN",
+  ],
+  "reduction_sprites": [
+    "method=evs,place=pixels",
+    "method=lookup_vit",
+    "method=mixture_of_depths",
+    "method=stts_scores",
+    "method=token_learner_vit",
+    "method=tome",
+  ],
   "run_length_sprites": [
     "lengths=True,packed=True",
     "method=dense,camera=shake",
   ],
-  "trajtok_clip": [],
+  "trajtok_clip": [
+    "objectives=joint",
+    "objectives=grouping",
+    "objectives=contrastive,segmenter=RUN,freeze=True",
+  ],
+  "trajvit_clip": ["", "packed=True"],
 }
-SLOW = (
-  ("trajvit_clip", "packed=True"),
-  ("trajtok_clip", "objectives=joint"),
-  ("trajtok_clip", "objectives=grouping"),
-  ("trajtok_clip", "objectives=contrastive,segmenter=RUN,freeze=True"),
-  ("probe_sprites", "encoder=RUN,segmenter=RUN"),
-  ("reduction_sprites", "method=evs,place=pixels"),
-  ("reduction_sprites", "method=lookup_vit"),
-  ("reduction_sprites", "method=mixture_of_depths"),
-  ("reduction_sprites", "method=token_learner_vit"),
-  ("reduction_sprites", "method=tome"),
+# Those that are not only traced by default, but run.
+QUICK = (
+  ("quickstart_sprites", "method=trajectory,packed=True"),
+  ("reduction_sprites", "method=stts_scores"),
+  ("trajtok_sprites", ""),
+  ("trajvit_clip", ""),
 )
 
 
-def cases():
+def cases(mark):
   for name in SHIPPED:
     for arg in ARGS.get(name, [""]):
-      yield pytest.param(name, arg, id=f"{name}:{arg}" if arg else name)
-  for name, arg in SLOW:
-    yield pytest.param(name, arg, id=f"{name}:{arg}", marks=pytest.mark.slow)
-  for method in ("trajectory", "vit3d_128", "random_k"):
-    yield "quickstart_sprites", f"method={method},packed=True"
+      yield pytest.param(
+        name,
+        arg,
+        id=f"{name}:{arg}" if arg else name,
+        marks=mark if (name, arg) not in QUICK else (),
+      )
 
 
 def shrink(config, folder):
@@ -141,11 +156,11 @@ def shrink_model(model):
         part["adapter"]["num_heads"] = 1
 
 
-@pytest.mark.parametrize(("name", "arg"), cases())
-def test_a_shipped_config_takes_a_step(tmp_path, name, arg):
+def first_step(name, arg, folder):
+  """The step of a shrunk config, how its state begins, and a batch."""
   module = importlib.import_module(f"configs.{name}")
   assert f"configs/{name}.py" in module.__doc__, "its docstring has the command"
-  config = read_config(shrink(module.get_config(arg).to_dict(), tmp_path))
+  config = read_config(shrink(module.get_config(arg).to_dict(), folder))
   loader = build_loader(config.data, config.data["train"], seed=config.seed)
   for key, setting in config.evals.items():
     clips = build_loader(config.data, setting.data, seed=config.seed)
@@ -162,15 +177,30 @@ def test_a_shipped_config_takes_a_step(tmp_path, name, arg):
     schedule,
     frozen=config.optimizer.frozen,
   )
-  state = init_state(init(), tx, ema=False)
   batches = loader.train(0)
   batch, _ = next(batches)
   batches.close()
-  state, metrics = jax.jit(step)(state, batch, jax.random.key(0))
+  return step, lambda: init_state(init(), tx, ema=False), batch
+
+
+@pytest.mark.parametrize(("name", "arg"), cases(()))
+def test_a_shipped_config_builds(tmp_path, name, arg):
+  step, start, batch = first_step(name, arg, tmp_path)
+  state = jax.eval_shape(start)
+  after, metrics = jax.eval_shape(step, state, batch, jax.random.key(0))
+  assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(
+    lambda x: (x.shape, x.dtype), state
+  )
+  assert ("packing/fill_%" in metrics) == ("packed" in arg)
+
+
+@pytest.mark.parametrize(("name", "arg"), cases(pytest.mark.slow))
+def test_a_shipped_config_takes_a_step(tmp_path, name, arg):
+  step, start, batch = first_step(name, arg, tmp_path)
+  state, metrics = jax.jit(step)(start(), batch, jax.random.key(0))
   assert state.step == 1 and not state.halted
   assert np.isfinite(metrics["train/loss"]) and metrics["train/grad_norm"] > 0
   assert metrics.get("packing/overflow_tokens", 0) == 0
-  assert ("packing/fill_%" in metrics) == ("packed" in arg)
 
 
 def test_the_baselines_keep_as_many_tokens_as_there_are_tracks():

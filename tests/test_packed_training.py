@@ -37,8 +37,8 @@ MODELS = {
 # Who plans; "sparse" is the device, for rows as long as to list their tiles.
 CASES = [
   ("trajvit", "loader"),
-  ("trajvit", "sparse"),
-  ("vit3d", "device"),
+  pytest.param("trajvit", "sparse", marks=pytest.mark.slow),
+  pytest.param("vit3d", "device", marks=pytest.mark.slow),
   ("vit3d", "sparse"),
 ]
 

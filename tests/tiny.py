@@ -2,12 +2,15 @@
 
 import jax
 import numpy as np
+import pytest
 from flax import nnx
 
 from trajvit.types import Batch, Clip, Text
 
 FRAMES, SIZE, GRID, TRACKS, WORDS = 4, 32, 16, 5, 6
 CLIP_SHAPE = (FRAMES, SIZE, SIZE)
+# What fills places that nothing may read, for tests that compile long.
+FILLS = [pytest.param(1e4, marks=pytest.mark.slow), np.nan]
 
 
 def make_clip(rng, batch=3, tracks=TRACKS):

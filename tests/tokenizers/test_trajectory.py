@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from tiny import CLIP_SHAPE, FRAMES, GRID, SIZE, TRACKS
+from tiny import CLIP_SHAPE, FILLS, FRAMES, GRID, SIZE, TRACKS
 
 from trajvit.tokenizers import TOKENIZERS
 
@@ -94,7 +94,7 @@ def test_where_a_track_goes_is_seen(tokenize, clip):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("fill", [1e4, np.nan])
+@pytest.mark.parametrize("fill", FILLS)
 def test_a_masked_frame_is_never_read(clip, name, fill):
   mask = clip.frame_mask.copy()
   mask[0, 2:] = False

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from tiny import FILLS
 from trajtok_parts import (
   BATCH,
   CELLS,
@@ -91,7 +92,7 @@ def test_any_number_of_frames(segment, frames):
   assert np.abs(segment(long).queries - two.queries).max() > 1e-3
 
 
-@pytest.mark.parametrize("fill", [1e4, np.nan])
+@pytest.mark.parametrize("fill", FILLS)
 def test_padding_frames_change_nothing(segment, frames, fill):
   mask = np.ones((BATCH, FRAMES), bool)
   mask[0, 1:] = mask[1, 0] = False

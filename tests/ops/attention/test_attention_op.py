@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny import FILLS
 
 from trajvit.ops.attention import AttentionMask, attend, attention
 from trajvit.ops.attention.sparse import BACKENDS
@@ -54,7 +55,7 @@ def test_equals_a_loop_with_mask_segments_and_bias(rng, implementation):
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-@pytest.mark.parametrize("fill", [1e4, np.nan])
+@pytest.mark.parametrize("fill", FILLS)
 def test_padding_keys_are_never_read(rng, implementation, fill):
   query, key, value = inputs(rng)
   real = np.array([[True] * 4 + [False] * 3, [True] * 7])
