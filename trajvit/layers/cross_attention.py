@@ -36,7 +36,11 @@ class CrossAttention(nnx.Module):
     self.out = Linear(width, width, **options)
 
   def __call__(
-    self, queries: jax.Array, x: jax.Array, mask: jax.Array
+    self,
+    queries: jax.Array,
+    x: jax.Array,
+    mask: jax.Array,
+    bias: jax.Array | None = None,
   ) -> jax.Array:
     """Returns what the queries read, [B, R, D], to be added to them.
 
@@ -44,6 +48,7 @@ class CrossAttention(nnx.Module):
       queries: [B, R, D].
       x: [B, N, D].
       mask: [B, N] bool, True = real; what the others hold is never read.
+      bias: [B, N] float32, added to the logits of each key; None adds nothing.
     """
     x = self.norm(jnp.where(mask[..., None], x, 0))
     maps = (
@@ -54,5 +59,6 @@ class CrossAttention(nnx.Module):
     query, key, value = (
       linear(y).reshape(*y.shape[:2], self.num_heads, -1) for linear, y in maps
     )
-    read = attention(query, key, value, mask=AttentionMask(keys=mask))
+    mask = AttentionMask(keys=mask)
+    read = attention(query, key, value, mask=mask, bias=bias)
     return self.out(read.reshape(queries.shape))

@@ -1,0 +1,103 @@
+"""The network of a flow decoder: noised patches and tokens to a velocity."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from trajvit.layers.attention_methods.context import Context
+from trajvit.layers.linear import Linear
+from trajvit.layers.modulated_block import (
+  ModulatedBlock,
+  ModulatedHead,
+  NoiseLevel,
+)
+from trajvit.layers.stack import Stack
+from trajvit.ops.attention import AttentionMask
+from trajvit.ops.sincos import sincos_grid
+from trajvit.ops.token_size import log_size
+from trajvit.types import Tokens
+
+
+class FlowTrunk(nnx.Module):
+  """Patches and tokens in one sequence, modulated by the noise level.
+
+  Source: FlexTok, arXiv:2502.13967. Patches get a fixed position embedding;
+  patches and tokens have a modulation each. At first the blocks are the
+  identity and the result is zero.
+
+  Args:
+    grid: (t, h, w) patches.
+    pixels: p, numbers in a patch.
+    width: D.
+    depth: number of blocks.
+    num_heads: K.
+    max_timestep: see `ops.sincos.timestep`.
+    remat: recompute a block in the backward pass.
+    dtype: of the products; the result is float32.
+    rngs: holds the key of the initial values.
+  """
+
+  def __init__(
+    self,
+    grid: tuple[int, int, int],
+    pixels: int,
+    width: int,
+    *,
+    depth: int,
+    num_heads: int,
+    max_timestep: float = 1.0,
+    remat: bool = False,
+    dtype=jnp.float32,
+    rngs: nnx.Rngs,
+  ):
+    self.grid, self.depth = grid, depth
+    options = dict(dtype=dtype, rngs=rngs)
+    self.stem = Linear(pixels, width, **options)
+    self.level = NoiseLevel(width, max_timestep=max_timestep, **options)
+
+    def block(rngs):
+      return TrunkBlock(width, num_heads, groups=2, dtype=dtype, rngs=rngs)
+
+    self.blocks = Stack(block, depth, remat=remat, rngs=rngs)
+    self.head = ModulatedHead(width, pixels, **options)
+
+  def __call__(
+    self,
+    patches: jax.Array,
+    sigma: jax.Array,
+    tokens: Tokens,
+    mask: jax.Array,
+    *,
+    hidden: bool = False,
+  ) -> tuple[jax.Array, jax.Array | None]:
+    """Returns the velocity [B, P, p] float32, and hidden states or None.
+
+    Args:
+      patches: [B, P, p] at the noise level `sigma`; finite where masked.
+      sigma: [B] in [0, 1].
+      tokens: [B, N, D] of the trunk's width.
+      mask: [B, P] bool, False = a patch that no other token reads.
+      hidden: whether to return the patches after each block, [depth, B, P, D].
+    """
+    x = self.stem(patches)  # [B, P, D]
+    count, width = x.shape[1:]
+    x += sincos_grid(self.grid, width).reshape(count, width).astype(x.dtype)
+    x = jnp.concatenate([x, tokens.features.astype(x.dtype)], axis=1)
+    context = Context(
+      mask=AttentionMask(keys=jnp.concatenate([mask, tokens.mask], axis=1)),
+      bias=jnp.pad(log_size(tokens), ((0, 0), (count, 0))),
+    )
+    condition = self.level(sigma)
+    lengths = count, tokens.mask.shape[1]
+    x, aux = self.blocks(x, condition, lengths, context, hidden)
+    velocity = self.head(x[:, :count], condition).astype(jnp.float32)
+    return velocity, aux.get("hidden")
+
+
+class TrunkBlock(ModulatedBlock):
+  """A modulated block that can tell what the patches have become."""
+
+  def __call__(self, x, condition, lengths, context, hidden):
+    """As `ModulatedBlock`; aux has `hidden` [B, P, D] if that is wanted."""
+    x, _ = super().__call__(x, condition, lengths, context)
+    return x, {"hidden": x[:, : lengths[0]]} if hidden else {}

@@ -1,0 +1,142 @@
+"""Pixel decoder: patch queries read tokens, and become pixels."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from trajvit.layers.attention_methods.context import Context
+from trajvit.layers.block import Block
+from trajvit.layers.conditioning import Conditioning
+from trajvit.layers.conv import Conv
+from trajvit.layers.decoder import Decoder, without_masked_frames
+from trajvit.layers.linear import Linear
+from trajvit.layers.norm import LayerNorm
+from trajvit.layers.stack import Stack
+from trajvit.ops.attention import AttentionMask
+from trajvit.ops.sincos import sincos_grid
+from trajvit.ops.token_size import log_size
+from trajvit.types import Tokens
+
+QUERIES = ("learned", "sincos")
+
+
+class PixelDecoder(Decoder):
+  """ViT over patch queries and tokens, and a linear map to pixels.
+
+  Source: TiTok, arXiv:2406.07550, its decoder straight to pixels: queries and
+  tokens form one sequence, normed before and after the blocks. It has no class
+  token, which nothing would read.
+
+  Args:
+    width: of the tokens.
+    clip_shape: (T, H, W).
+    patch: (frames, rows, columns) of a patch.
+    inner_width: D; None is `width`.
+    depth: number of blocks.
+    num_heads: K.
+    mlp_ratio: hidden width of the perceptrons, in widths.
+    queries: "learned", a vector for each patch; "sincos", one vector and the
+      fixed table of `ops.sincos`.
+    smooth: end in a 3 x 3 convolution over each frame, across patches.
+    num_tokens: see `layers.conditioning`, and the next two.
+    tail: "drop" or "mask".
+    proportional: whether tokens count by their size.
+    remat: recompute a block in the backward pass.
+    dtype: of the products; the result is float32.
+    rngs: holds the key of the initial values.
+  """
+
+  def __init__(
+    self,
+    *,
+    width: int,
+    clip_shape: tuple[int, int, int],
+    patch: tuple[int, int, int] = (2, 8, 8),
+    inner_width: int | None = None,
+    depth: int = 4,
+    num_heads: int = 4,
+    mlp_ratio: int = 4,
+    queries: str = "learned",
+    smooth: bool = False,
+    num_tokens: int | None = None,
+    tail: str = "drop",
+    proportional: bool = False,
+    remat: bool = False,
+    dtype=jnp.float32,
+    rngs: nnx.Rngs,
+  ):
+    super().__init__(clip_shape=clip_shape, patch=patch)
+    if queries not in QUERIES:
+      raise ValueError(
+        f"queries must be one of {', '.join(QUERIES)}, got {queries!r}"
+      )
+    inner = width if inner_width is None else inner_width
+    options = dict(dtype=dtype, rngs=rngs)
+    self.conditioning = Conditioning(
+      width,
+      inner,
+      num_tokens=num_tokens,
+      tail=tail,
+      proportional=proportional,
+      **options,
+    )
+    self.table = queries == "sincos"
+    count = 1 if self.table else self.num_patches
+    init = nnx.initializers.truncated_normal(0.02)
+    self.queries = nnx.Param(init(rngs.params(), (count, inner)))
+    self.norm_in = LayerNorm(inner, dtype=dtype)
+
+    def block(rngs):
+      return Block(inner, num_heads, mlp_ratio * inner, dtype=dtype, rngs=rngs)
+
+    self.blocks = Stack(block, depth, remat=remat, rngs=rngs)
+    self.norm = LayerNorm(inner, dtype=dtype)
+    self.out = Linear(inner, self.num_pixels, **options)
+    self.smooth = Conv(3, 3, 3, bias=True, **options) if smooth else None
+
+  def __call__(
+    self,
+    tokens: Tokens,
+    *,
+    frames: jax.Array | None = None,
+    frame_mask: jax.Array | None = None,
+    key: jax.Array | None = None,
+  ) -> tuple[jax.Array, dict]:
+    """Returns whole frames, and aux; see `layers.decoder`. `key` is unused."""
+    del key
+    batch = tokens.mask.shape[0]
+    mask = self.patch_mask(frame_mask, batch)
+    patches = self.out(self.read(self.conditioning(tokens), mask))
+    made = self.to_frames(patches, frame_mask)
+    if self.smooth is not None:
+      images = self.smooth(made.reshape(-1, *made.shape[2:]))
+      made = images.reshape(made.shape).astype(jnp.float32)
+      made = without_masked_frames(made, frame_mask)
+    if frames is None:
+      return made, {}
+    predicted = self.to_patches(made)
+    target = self.to_patches(frames, frame_mask)
+    return made, {"predicted": predicted, "target": target, "mask": mask}
+
+  def read(self, tokens: Tokens, mask: jax.Array) -> jax.Array:
+    """Returns the patch queries [B, P, D] after the blocks.
+
+    Args:
+      tokens: [B, N, D], of this decoder's width.
+      mask: [B, P] bool, False = a patch that no other reads.
+    """
+    queries = self.queries[...]
+    if self.table:
+      queries = queries + sincos_grid(self.grid, queries.shape[-1]).reshape(
+        self.num_patches, -1
+      )
+    x = tokens.features
+    shape = (x.shape[0], *queries.shape)
+    x = jnp.concatenate(
+      [jnp.broadcast_to(queries.astype(x.dtype), shape), x], axis=1
+    )
+    bias = jnp.pad(log_size(tokens), ((0, 0), (self.num_patches, 0)))
+    keys = jnp.concatenate([mask, tokens.mask], axis=1)
+    context = Context(mask=AttentionMask(keys=keys), bias=bias)
+    x, _ = self.blocks(self.norm_in(x), context)
+    return self.norm(x[:, : self.num_patches])
