@@ -5,10 +5,16 @@ from collections.abc import Callable
 
 import jax
 
+from trajvit.objectives.alignment import alignment
 from trajvit.objectives.classification import classification
 from trajvit.objectives.contrastive import contrastive, sigmoid
 from trajvit.objectives.gate import gate_distillation
 from trajvit.objectives.grouping import grouping
+from trajvit.objectives.reconstruction import (
+  perceptual,
+  quantization,
+  reconstruction,
+)
 from trajvit.objectives.reduction import reduction
 from trajvit.table import Table, check_arguments
 from trajvit.types import Batch
@@ -22,6 +28,10 @@ OBJECTIVES = Table(
     "gate_distillation": gate_distillation,
     "grouping": grouping,
     "reduction": reduction,
+    "reconstruction": reconstruction,
+    "quantization": quantization,
+    "perceptual": perceptual,
+    "alignment": alignment,
   },
 )
 
