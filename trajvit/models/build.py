@@ -6,6 +6,7 @@ from flax import nnx
 from trajvit.encoders import ENCODERS, TEXT_ENCODERS
 from trajvit.layers.sizes import transformer_size
 from trajvit.models.connector import Connector
+from trajvit.models.feature_net import FeatureNet
 from trajvit.models.features import FEATURES
 from trajvit.models.probe import Probe
 from trajvit.models.regions import build_regions
@@ -185,10 +186,25 @@ def connector(
   return Connector(features, regions, **shared, **options)
 
 
+def feature_net(
+  *, dtype: str = "float32", rngs: nnx.Rngs, **options
+) -> FeatureNet:
+  """A small classifier, whose features then say how alike clips are.
+
+  Args:
+    dtype: "float32" or "bfloat16", of the products.
+    rngs: holds the key of the initial values.
+    **options: of `FeatureNet`.
+  """
+  check_arguments("model 'feature_net'", FeatureNet, options)
+  return FeatureNet(dtype=_dtype(dtype), rngs=rngs, **options)
+
+
 MODELS = Table(
   "model",
   {
     "connector": connector,
+    "feature_net": feature_net,
     "probe": probe,
     "segmenter": segmenter,
     "video_text": video_text,
