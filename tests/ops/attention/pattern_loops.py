@@ -17,6 +17,7 @@ from trajvit.ops.attention.patterns import (
   BlockCausal,
   FrameCausal,
   Grid,
+  NestedRegisters,
   Power,
   Radial,
   RadialRaster,
@@ -46,6 +47,9 @@ PATTERNS = [
   Grid(t=1, y=4, x=2),
   Grid(t=2),
   Registers(),
+  NestedRegisters(),
+  NestedRegisters("none", "all", "none", "all"),
+  NestedRegisters("all", "none", "all", "none"),
   Radial(3),
   Radial(4, minimum=2, sink=False),
   Radial(5, minimum=3),
@@ -154,6 +158,22 @@ def _(pattern: Grid, q, k):
 @meets.register
 def _(pattern: Registers, q, k):
   return q["register"] == 1 or k["register"] == 1
+
+
+@meets.register
+def _(pattern: NestedRegisters, q, k):
+  registers = q["register"], k["register"]
+  if q["t"] == k["t"]:
+    return not k["register"] or (q["register"] and k["index"] <= q["index"])
+  if q["t"] < k["t"]:
+    return False
+  reads = {
+    (0, 0): pattern.patch_reads_patches,
+    (0, 1): pattern.patch_reads_registers,
+    (1, 0): pattern.register_reads_patches,
+    (1, 1): pattern.register_reads_registers,
+  }[registers]
+  return reads == "all" or (reads == "causal" and k["index"] <= q["index"])
 
 
 @meets.register

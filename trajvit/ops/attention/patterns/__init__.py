@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from trajvit.ops.attention.pattern import Dense, Pattern
 from trajvit.ops.attention.patterns.axes import Axial, Grid, Registers
 from trajvit.ops.attention.patterns.causal import BlockCausal, FrameCausal
+from trajvit.ops.attention.patterns.nested import NestedRegisters
 from trajvit.ops.attention.patterns.radial import Radial, RadialRaster
 from trajvit.ops.attention.patterns.sequences import (
   AShape,
@@ -24,6 +25,7 @@ __all__ = [
   "Dense",
   "FrameCausal",
   "Grid",
+  "NestedRegisters",
   "Power",
   "Radial",
   "RadialRaster",
@@ -55,6 +57,7 @@ PATTERNS = Table(
     "frame_causal": FrameCausal,
     "grid": Grid,
     "intersection": intersection,
+    "nested_registers": NestedRegisters,
     "power": Power,
     "radial": Radial,
     "radial_raster": RadialRaster,
