@@ -15,13 +15,13 @@ from configs import (
   reduction_sprites,
   trajtok_clip,
 )
+from trajvit.bench.reducer_cases import CASES
 from trajvit.data import build_loader
 from trajvit.data.decode import write_video
 from trajvit.evaluators import EVALUATORS
 from trajvit.layers.sizes import SIZES, transformer_size
 from trajvit.models import build_model
 from trajvit.objectives import build_objectives
-from trajvit.reducers import REDUCERS
 from trajvit.training.config import read_config
 from trajvit.training.functional import functional, path_name
 from trajvit.training.optim import build_optimizer
@@ -127,7 +127,6 @@ def shrink_counts(part):
   """In place: as few tokens as fit clips of 2 x 2 x 2 patches."""
   small = dict(
     k=5,
-    grid=(2, 2, 2),
     budgets=((2, 1, 1),),
     mixture_of_depths=dict(every=2, capacity=0.5),
   )
@@ -214,8 +213,11 @@ def test_the_baselines_keep_as_many_tokens_as_there_are_tracks():
 
 
 def test_every_reducer_has_a_config():
-  args = [*REDUCERS, *reduction_sprites.ENCODERS]
-  args += [f"{name},place=pixels" for name in reduction_sprites.PIXELS]
+  """At the place where the benchmark has it."""
+  args = [f"{case.name},place={case.place}" for case in CASES]
+  args += reduction_sprites.ENCODERS
+  pixels = ("dtd", "evs", "grt", "run_length", "vwt_intra")
+  args += [f"{name},place=pixels" for name in pixels]
   context = dict(
     clip_shape=(16, 64, 64), max_tracks=4, vocab_size=9, text_length=5
   )
@@ -224,10 +226,8 @@ def test_every_reducer_has_a_config():
     model = read_config(raw).model
     init, _ = functional(lambda m=model: build_model(m, seed=0, **context))
     jax.eval_shape(init)
-  with pytest.raises(
-    ValueError, match="unknown place 'input'; known: .*middle"
-  ):
-    reduction_sprites.get_config("method=tome,place=input")
+  with pytest.raises(ValueError, match="unknown place 'end'; known: pixels"):
+    reduction_sprites.get_config("method=tome,place=end")
 
 
 @pytest.mark.parametrize("variant", ["Ti", "S", "B", "L", "H"])

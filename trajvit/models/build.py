@@ -41,6 +41,8 @@ def video_text(
     tokenizer: spec of an entry in TOKENIZERS. It is offered the width and heads
       of the encoder, `normalization`, `clip_shape` and `max_tracks`.
     encoder: spec of an entry in ENCODERS; its `reducers` are specs, or None.
+      It and they are offered the `grid` (t, h, w) of the tokens, if they are
+      one.
     text: spec of an entry in TEXT_ENCODERS.
     normalization: of the frames, a name in NORMALIZATIONS.
     dtype: "float32" or "bfloat16", of the products.
@@ -53,14 +55,18 @@ def video_text(
   """
   check_arguments("model 'video_text'", VideoText, options)
   shared = dict(dtype=_dtype(dtype), rngs=rngs)
-  encoder = ENCODERS.build(with_reducers(encoder, **shared), **shared)
+  clip = dict(
+    normalization=normalization, clip_shape=clip_shape, max_tracks=max_tracks
+  )
+  grid = _token_grid(tokenizer, **clip)
+  encoder = ENCODERS.build(
+    with_reducers(encoder, **grid, **shared), **grid, **shared
+  )
   tokenizer = TOKENIZERS.build(
     tokenizer,
     width=encoder.width,
     num_heads=encoder.num_heads,
-    normalization=normalization,
-    clip_shape=clip_shape,
-    max_tracks=max_tracks,
+    **clip,
     **shared,
   )
   text = TEXT_ENCODERS.build(
@@ -76,7 +82,7 @@ def with_reducers(encoder: dict, **shared) -> dict:
   Args:
     encoder: spec of an entry in ENCODERS; its reducers are offered its width
       and heads.
-    **shared: `dtype` and `rngs`.
+    **shared: `dtype` and `rngs`, and `grid` where the tokens are one.
   """
   if "reducers" not in encoder:
     return encoder
@@ -89,6 +95,17 @@ def with_reducers(encoder: dict, **shared) -> dict:
     spec and REDUCERS.build(spec, **shared) for spec in encoder["reducers"]
   ]
   return dict(encoder) | {"reducers": reducers}
+
+
+def _token_grid(tokenizer: dict, **context) -> dict:
+  """Returns {"grid": (t, h, w)} of a tokenizer of patches, else {}."""
+  built = nnx.eval_shape(
+    lambda: TOKENIZERS.build(
+      tokenizer, width=64, num_heads=1, rngs=nnx.Rngs(params=0), **context
+    )
+  )
+  grid = getattr(built, "grid", ())
+  return {"grid": tuple(grid)} if len(grid) == 3 else {}
 
 
 def segmenter(
