@@ -6,6 +6,7 @@ from trajvit.tokenizers.dtd import DtdTokenizer
 from trajvit.tokenizers.evs import EvsTokenizer
 from trajvit.tokenizers.grt import GrtTokenizer
 from trajvit.tokenizers.object_tokens import ObjectTokenizer
+from trajvit.tokenizers.registers import RegisterTokenizer
 from trajvit.tokenizers.run_length import RunLengthTokenizer
 from trajvit.tokenizers.semantic import SemanticTokenizer
 from trajvit.tokenizers.slots import SlotTokenizer
@@ -24,6 +25,7 @@ TOKENIZERS = Table(
     "evs": EvsTokenizer,
     "grt": GrtTokenizer,
     "object_tokens": ObjectTokenizer,
+    "registers": RegisterTokenizer,
     "run_length": RunLengthTokenizer,
     "semantic": SemanticTokenizer,
     "slots": SlotTokenizer,

@@ -1,0 +1,138 @@
+"""Nested registers: what depends on what, and padding."""
+
+import dataclasses
+import functools
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+from tiny import CLIP_SHAPE, FRAMES
+
+from trajvit.tokenizers import TOKENIZERS
+from trajvit.types import Clip
+
+N, WIDTH = 4, 16
+LEAKY = {"name": "nested_registers", "patch_reads_registers": "all"}
+
+
+@functools.cache
+def make(each_step=True, pattern=None):
+  """The tokenizer's parts, and the tokens of a clip at a budget, compiled."""
+  tokenizer = TOKENIZERS.build(
+    dict(name="registers", num_registers=N, each_step=each_step, depth=2),
+    pattern=dict(pattern) if pattern else None,
+    patch=(2, 16, 16),
+    width=WIDTH,
+    num_heads=2,
+    clip_shape=CLIP_SHAPE,
+    rngs=nnx.Rngs(params=0),
+  )
+  graphdef, state = nnx.split(tokenizer)
+
+  @functools.partial(jax.jit, static_argnames="budget")
+  def run(state, clip, budget=None):
+    return nnx.merge(graphdef, state)(clip, budget=budget)[0]
+
+  return tokenizer, state, run
+
+
+@pytest.fixture
+def clip(rng):
+  """A whole clip, and one of whose frames the last two are not there."""
+  mask = np.ones((2, FRAMES), bool)
+  mask[1, 2:] = False
+  frames = rng.normal(size=(2, *CLIP_SHAPE, 3)).astype(np.float32)
+  return Clip(frames=frames, frame_mask=mask)
+
+
+def first(tokens, tokenizer, count):
+  """[B, S, count, D], the first of every step."""
+  shape = (2, tokenizer.steps, -1, WIDTH)
+  return np.asarray(tokens.features).reshape(shape)[:, :, :count]
+
+
+@pytest.mark.parametrize("each_step", [False, True])
+@pytest.mark.parametrize("budget", [1, 3])
+def test_the_first_tokens_do_not_know_how_many_there_are(
+  clip, each_step, budget
+):
+  tokenizer, state, run = make(each_step)
+  whole, few = run(state, clip), run(state, clip, budget=budget)
+  assert few.features.shape[1] == tokenizer.steps * budget
+  np.testing.assert_allclose(
+    first(few, tokenizer, budget), first(whole, tokenizer, budget), atol=1e-5
+  )
+
+
+def test_patches_that_read_registers_let_them_know(clip):
+  """In the first step they read none; from there on the budget is felt."""
+  tokenizer, state, run = make(pattern=tuple(LEAKY.items()))
+  few = first(run(state, clip, budget=1), tokenizer, 1)
+  whole = first(run(state, clip), tokenizer, 1)
+  np.testing.assert_allclose(few[:, 0], whole[:, 0], atol=1e-5)
+  assert np.abs(few[0, 1] - whole[0, 1]).max() > 1e-3
+
+
+def test_a_register_changes_none_in_front_of_it(clip):
+  tokenizer, state, run = make()
+
+  def probe(state):
+    return first_sum(run(state, clip), tokenizer)
+
+  def first_sum(tokens, tokenizer):
+    x = tokens.features.reshape(2, tokenizer.steps, N, WIDTH)
+    return (x[:, :, :2] ** 3).sum()
+
+  gradient = jax.grad(probe)(state)["registers"][...]
+  assert (gradient[:, 2:] == 0).all() and (gradient[:, :2] != 0).any()
+
+
+@pytest.mark.parametrize("each_step", [False, True])
+def test_frames_that_are_not_there_are_not_read(clip, each_step):
+  tokenizer, state, run = make(each_step)
+
+  @jax.jit
+  def loss(state, frames):
+    tokens = run(state, dataclasses.replace(clip, frames=frames))
+    return (tokens.features**2).sum(), tokens
+
+  real = clip.frame_mask[..., None, None, None]
+  dirty = np.where(real, clip.frames, np.nan)
+  step = jax.value_and_grad(loss, has_aux=True)
+  (_, tokens), expected = step(state, clip.frames)
+  (_, got), gradient = step(state, dirty)
+  for x, y in zip(
+    jax.tree.leaves((tokens, expected)),
+    jax.tree.leaves((got, gradient)),
+    strict=True,
+  ):
+    assert np.isfinite(y).all()
+    np.testing.assert_array_equal(x, y)
+  steps = tokens.mask.reshape(2, tokenizer.steps, N).all(-1)
+  assert steps.tolist() == (
+    [[True, True], [True, False]] if each_step else [[True], [True]]
+  )
+
+
+def test_all_registers_read_all_where_they_may(clip):
+  """With `dense` the last register is felt by the first one."""
+  tokenizer, state, run = make(False, (("name", "dense"),))
+  few = first(run(state, clip, budget=1), tokenizer, 1)
+  whole = first(run(state, clip), tokenizer, 1)
+  assert np.abs(few - whole).max() > 1e-3
+
+
+def test_the_first_of_every_step_are_kept(clip):
+  tokenizer, state, run = make()
+  tokens = run(state, clip)
+  kept = tokenizer.keep_first(tokens, np.array([1, 3]))
+  mask = np.asarray(kept.mask).reshape(2, 2, N)
+  assert mask.sum(-1).tolist() == [[1, 1], [3, 0]]
+  assert not np.asarray(kept.features)[~np.asarray(kept.mask)].any()
+
+
+def test_budgets_are_checked(clip):
+  tokenizer, *_ = make()
+  with pytest.raises(ValueError, match=r"\[1, 4\], got 5"):
+    tokenizer(clip, budget=5)

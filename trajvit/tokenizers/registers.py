@@ -1,0 +1,202 @@
+"""Learned registers that read the patches of a clip: nested 1-D tokens."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from trajvit.layers.attention_methods.context import Context
+from trajvit.layers.block import Block
+from trajvit.layers.norm import LayerNorm
+from trajvit.layers.stack import Stack
+from trajvit.ops.attention import Coordinates, from_pattern
+from trajvit.ops.attention.patterns import build_pattern
+from trajvit.ops.nested import keep_first
+from trajvit.ops.tokens import zero_masked
+from trajvit.tokenizers.tubelet import TubeletTokenizer
+from trajvit.types import Clip, Tokens
+
+
+class RegisterTokenizer(nnx.Module):
+  """Patches and learned registers in one Transformer; registers are the tokens.
+
+  What the patches say of a clip is gathered in N registers, or in N a step of
+  time. With the pattern `nested_registers` register j comes out the same
+  however many there are behind it: the first k of N tokens can be computed
+  alone, and mean what they mean among N. With `dense`, all read all, they mean
+  something together only.
+
+  Source: TiTok, arXiv:2406.07550 (`dense`); FlexTok, arXiv:2502.13967
+  (`nested_registers`), and VideoFlexTok over steps. These read the latents of a
+  frozen autoencoder or an image's pixels, here it is a clip's pixels.
+
+  Args:
+    num_registers: N.
+    each_step: whether every layer of tubelets has N registers of its own, and
+      reads the layers before it as the pattern says; else the clip is one step.
+    patch: (frames, rows, columns) of a tubelet; each divides the clip.
+    position: of the patches, see `tubelet`. A register is its own position.
+    pattern: who reads whom, spec of an entry in PATTERNS.
+    depth: number of blocks.
+    mlp_dim: hidden width of their perceptrons; None is 4 D.
+    block: tokens in a block of the attention's mask; the kernels for TPU need a
+      multiple of 128.
+    remat: recompute a block in the backward pass, see `layers.stack`.
+    width: D.
+    num_heads: K.
+    clip_shape: (T, H, W).
+    dtype: of the products; norms and softmax are float32.
+    rngs: holds the key of the initial values.
+  """
+
+  def __init__(
+    self,
+    *,
+    num_registers: int,
+    each_step: bool = False,
+    patch: tuple[int, int, int] = (2, 16, 16),
+    position: str = "factorized",
+    pattern: dict | None = None,
+    depth: int = 12,
+    mlp_dim: int | None = None,
+    block: int = 128,
+    remat: bool = False,
+    width: int,
+    num_heads: int,
+    clip_shape: tuple[int, int, int],
+    dtype=jnp.float32,
+    rngs: nnx.Rngs,
+  ):
+    if num_registers < 1:
+      raise ValueError(f"num_registers must be at least 1, got {num_registers}")
+    self.width, self.num_registers = width, num_registers
+    self.pattern = build_pattern(pattern or {"name": "nested_registers"})
+    self.block = block
+    self.patches = TubeletTokenizer(
+      patch=patch,
+      position=position,
+      width=width,
+      clip_shape=clip_shape,
+      dtype=dtype,
+      rngs=rngs,
+    )
+    self.steps = self.patches.grid[0] if each_step else 1
+    init = nnx.initializers.truncated_normal(0.02)
+    self.registers = nnx.Param(
+      init(rngs.params(), (self.steps, num_registers, width))
+    )
+
+    def make(rngs):
+      hidden = 4 * width if mlp_dim is None else mlp_dim
+      return Block(width, num_heads, hidden, dtype=dtype, rngs=rngs)
+
+    self.blocks = Stack(make, depth, remat=remat, rngs=rngs)
+    self.norm = LayerNorm(width, dtype=dtype)
+
+  def __call__(
+    self, clip: Clip, *, key=None, budget: int | None = None
+  ) -> tuple[Tokens, dict]:
+    """Returns the registers that have read the clip, a step after the other.
+
+    Args:
+      clip: `frames` [B, T, H, W, 3] float.
+      key: unused.
+      budget: how many registers of a step are computed, the first ones; None is
+        all. Beside `nested_registers` that is another function than the first
+        of all.
+
+    Returns:
+      S budget tokens for S steps, in whose middle they are placed, and in that
+      of the frame. Steps without a real frame are masked. Aux is empty.
+
+    Raises:
+      ValueError: a budget that is not in [1, N], or a clip of another shape.
+    """
+    del key
+    count = self.num_registers if budget is None else budget
+    if not 1 <= count <= self.num_registers:
+      raise ValueError(
+        f"budget must be in [1, {self.num_registers}], got {budget}"
+      )
+    patches, _ = self.patches(clip)
+    both = self._with_registers(patches, count)
+    context = Context(mask=self._mask(both.mask, count))
+    features, _ = self.blocks(both.features, context)
+    features = self.norm(self._steps(features)[:, :, -count:])
+    mask = self._steps(both.mask)[:, :, -count:]
+    positions = self._steps(both.positions)[:, :, -count:]
+    tokens = Tokens(
+      features=self._flat(features),
+      mask=self._flat(mask),
+      positions=self._flat(positions),
+      size=self._flat(mask).astype(jnp.float32),
+    )
+    return zero_masked(tokens), {}
+
+  def keep_first(self, tokens: Tokens, keep: jax.Array | int) -> Tokens:
+    """Returns tokens of which the first of every step are left.
+
+    Args:
+      tokens: of a call without a budget.
+      keep: how many of a step, [B] or [B, S] int32, or one number for all.
+    """
+    mask = self._flat(keep_first(self._steps(tokens.mask), keep))
+    return zero_masked(dataclasses.replace(tokens, mask=mask))
+
+  def _with_registers(self, patches, count):
+    """The patches of every step and its registers behind them, as Tokens."""
+    batch = patches.mask.shape[0]
+    registers = self.registers[...][:, :count]
+    shape = (batch, *registers.shape)
+    features = self._steps(patches.features)
+    registers = jnp.broadcast_to(registers, shape).astype(features.dtype)
+    mask = self._steps(patches.mask)
+    real = jnp.broadcast_to(mask.any(-1, keepdims=True), shape[:-1])
+    middle = (jnp.arange(self.steps) + 0.5) / self.steps
+    middle = jnp.stack([middle, *[jnp.full(self.steps, 0.5)] * 2], -1)
+    middle = jnp.broadcast_to(middle[:, None], (*shape[:-1], 3))
+
+    def join(x, y):
+      return self._flat(jnp.concatenate([x, y], axis=2))
+
+    positions = join(self._steps(patches.positions), middle)
+    mask = join(mask, real)
+    return Tokens(
+      features=join(features, registers),
+      mask=mask,
+      positions=positions,
+      size=mask.astype(jnp.float32),
+    )
+
+  def _mask(self, mask, count):
+    """The BlockMask of patches and registers, [B, N] bool."""
+    length = mask.shape[1]
+    step, place = jnp.divmod(jnp.arange(length), length // self.steps)
+    patches = length // self.steps - count
+    register = place >= patches
+    coordinates = Coordinates(
+      segment=jnp.where(mask, 0, -1),
+      t=step,
+      y=jnp.zeros_like(step),
+      x=jnp.zeros_like(step),
+      register=register,
+      index=jnp.where(register, place - patches, place),
+    )
+    coordinates = jax.tree.map(
+      lambda x: jnp.broadcast_to(x, mask.shape).astype(jnp.int32), coordinates
+    )
+    return from_pattern(
+      self.pattern,
+      coordinates,
+      block_query=self.block,
+      block_key=self.block,
+    )
+
+  def _steps(self, x):
+    """[B, S n, ...] to [B, S, n, ...]."""
+    return x.reshape(x.shape[0], self.steps, -1, *x.shape[2:])
+
+  def _flat(self, x):
+    """[B, S, n, ...] to [B, S n, ...]."""
+    return x.reshape(x.shape[0], -1, *x.shape[3:])
