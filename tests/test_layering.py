@@ -20,6 +20,7 @@ MAY_IMPORT = {
   "reducers": {"ops", "layers"},
   "encoders": {"ops", "layers"},
   "decoders": {"ops", "layers"},
+  "quantizers": {"ops", "layers"},
   "models": {
     "ops",
     "layers",
@@ -27,6 +28,7 @@ MAY_IMPORT = {
     "reducers",
     "encoders",
     "decoders",
+    "quantizers",
   },
   "objectives": {"ops"},
   "evaluators": {"ops", "data"},

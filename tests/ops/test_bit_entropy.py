@@ -71,8 +71,8 @@ def test_bits_that_are_independent_reach_the_bound():
   # All four values of two bits, once each.
   logits = jnp.asarray([[x, y] for x in (-1.0, 2) for y in (-3.0, 0.5)])
   mask = jnp.ones(4, bool)
-  one = entropy_of_mean(logits, mask, joint_bits=2)
-  other = entropy_of_mean(logits, mask, joint_bits=1)
+  one = mean_entropy(logits, mask, joint_bits=2)
+  other = mean_entropy(logits, mask, joint_bits=1)
   np.testing.assert_allclose(one, other, atol=1e-6)
 
 

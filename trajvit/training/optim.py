@@ -21,6 +21,7 @@ NO_DECAY = frozenset(
     "scale",
     "gamma",
     "cls",
+    "codebook",
     "latents",
     "mask_token",
     "position",
