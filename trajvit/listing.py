@@ -5,6 +5,7 @@ import argparse
 from trajvit.data import SOURCES, TEXT_TOKENIZERS
 from trajvit.data.sampling import SAMPLERS
 from trajvit.data.transforms import AUGMENTATIONS
+from trajvit.decoders import DECODERS
 from trajvit.encoders import ENCODERS, TEXT_ENCODERS
 from trajvit.evaluators import EVALUATORS
 from trajvit.layers.attention_methods import ATTENTIONS
@@ -15,6 +16,7 @@ from trajvit.models.traj_adapter import ADAPTERS
 from trajvit.objectives import OBJECTIVES
 from trajvit.ops.attention.grids.orders import ORDERS
 from trajvit.ops.attention.patterns import PATTERNS
+from trajvit.quantizers import QUANTIZERS
 from trajvit.reducers import REDUCERS
 from trajvit.table import Table
 from trajvit.tokenizers import TOKENIZERS
@@ -35,9 +37,11 @@ TABLES = {
   "model.encoder.attention.name": ATTENTIONS,
   "model.encoder.pattern.name": PATTERNS,
   "model.encoder.pattern.order.name": ORDERS,
+  "model.decoder.name": DECODERS,
   "model.text.name": TEXT_ENCODERS,
   "model.features.name": FEATURES,
   "model.adapter.name": ADAPTERS,
+  "model.quantizer.name": QUANTIZERS,
   "objectives": OBJECTIVES,
   "evals": EVALUATORS,
 }
