@@ -1,5 +1,7 @@
 """The coordinate decoder: patches that are drawn are those of the whole."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -30,17 +32,27 @@ def tokens(rng):
   )
 
 
-def test_a_patch_by_itself_is_that_of_the_whole_clip(tokens, rng):
+@functools.cache
+def by_itself():
+  """A decoder without attention among patches: its state, and both calls."""
   decoder = drawn(lambda: build(fraction=0.4, attend=False, planes=(2, 3, 3)))
   assert decoder.num_sampled == 5
-  frames = rng.normal(size=(2, *CLIP, 3)).astype(np.float32)
+  graphdef, state = nnx.split(decoder)
 
   @jax.jit
-  def run(tokens, frames, key):
+  def run(state, tokens, frames):
+    decoder = nnx.merge(graphdef, state)
+    key = jax.random.key(0)
     drawn_patches = decoder(tokens, frames=frames, key=key)
     return *drawn_patches, *decoder(tokens, frames=frames)
 
-  made, aux, whole, measured = run(tokens, frames, jax.random.key(0))
+  return state, run
+
+
+def test_a_patch_by_itself_is_that_of_the_whole_clip(tokens, rng):
+  frames = rng.normal(size=(2, *CLIP, 3)).astype(np.float32)
+  state, run = by_itself()
+  made, aux, whole, measured = run(state, tokens, frames)
   assert made is None
   indices = np.asarray(aux["indices"])
   assert indices.shape == (2, 5) and (np.diff(indices) > 0).all()
@@ -72,9 +84,14 @@ def test_a_whole_clip_is_decoded_in_sets_spread_over_it(tokens):
 
 def test_patches_are_told_apart_by_place_alone(tokens):
   """Equal planes make equal patches."""
-  decoder = drawn(lambda: build(attend=False))
-  decoder.queries[...] = np.zeros_like(decoder.queries[...])
-  whole, _ = jax.jit(lambda tokens: decoder(tokens))(tokens)
+  state, run = by_itself()
+
+  def without_queries(path, x):
+    queries = jax.tree_util.keystr(path).startswith("['queries']")
+    return np.zeros_like(x) if queries else x
+
+  state = jax.tree.map_with_path(without_queries, state)
+  _, _, whole, _ = run(state, tokens, np.zeros((2, *CLIP, 3), np.float32))
   patches = np.asarray(patchify(whole, PATCH)).reshape(2, 12, -1)
   np.testing.assert_allclose(
     patches, np.tile(patches[:, :1], (1, 12, 1)), atol=1e-5

@@ -36,8 +36,8 @@ def conditioning(**options):
 def trunk(name):
   """What a decoder of that name makes of conditioned tokens, compiled."""
   spec = dict(
-    name=name, num_heads=2, depth=2, patch=(2, 2, 2), tail="mask", num_tokens=4
-  )
+    name=name, num_heads=2, patch=(2, 2, 2), tail="mask", num_tokens=4
+  ) | (dict(read_depth=2, depth=1) if name == "coordinate" else dict(depth=2))
   decoder = drawn(
     lambda: DECODERS.build(
       spec, width=8, clip_shape=(2, 4, 4), rngs=nnx.Rngs(params=0)

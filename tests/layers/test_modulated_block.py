@@ -27,11 +27,16 @@ def inputs(rng):
 
 def test_at_first_it_is_the_identity_and_the_head_is_zero(rng):
   x, condition = inputs(rng)
-  got, aux = block()(x, condition, LENGTHS, Context())
+
+  @jax.jit
+  def run(x, condition):
+    head = ModulatedHead(WIDTH, 5, rngs=nnx.Rngs(params=0))
+    return *block()(x, condition, LENGTHS, Context()), head(x, condition)
+
+  got, aux, out = run(x, condition)
   np.testing.assert_array_equal(got, x)
   assert aux == {}
-  head = ModulatedHead(WIDTH, 5, rngs=nnx.Rngs(params=0))
-  np.testing.assert_array_equal(head(x, condition), np.zeros((2, 5, 5)))
+  np.testing.assert_array_equal(out, np.zeros((2, 5, 5)))
 
 
 def normed(x):

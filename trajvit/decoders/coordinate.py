@@ -16,6 +16,7 @@ from trajvit.layers.norm import LayerNorm
 from trajvit.layers.stack import Stack
 from trajvit.ops.attention import AttentionMask
 from trajvit.ops.planes import bilinear
+from trajvit.ops.selection import highest
 from trajvit.ops.token_size import log_size
 from trajvit.types import Tokens
 
@@ -133,7 +134,9 @@ class CoordinateDecoder(Decoder):
       predicted = self.to_patches(made)
       target = self.to_patches(frames, frame_mask)
       return made, {"predicted": predicted, "target": target, "mask": mask}
-    indices = jax.vmap(self._draw)(clip_keys(key, batch))  # [B, S]
+    scores = jax.vmap(self._scores)(clip_keys(key, batch))
+    everything = jnp.ones_like(mask)
+    indices = highest(scores, self.num_sampled, mask=everything)  # [B, S]
     mask = jnp.take_along_axis(mask, indices, axis=1)
     target = self.to_patches(frames, frame_mask)
     target = jnp.take_along_axis(target, indices[..., None], axis=1)
@@ -208,9 +211,8 @@ class CoordinateDecoder(Decoder):
     patches = self.out(self.norm(x)).astype(jnp.float32)
     return jnp.where(mask[..., None], patches, 0)
 
-  def _draw(self, key):
-    chosen = jax.random.permutation(key, self.num_patches)[: self.num_sampled]
-    return jnp.sort(chosen).astype(jnp.int32)
+  def _scores(self, key):
+    return jax.random.uniform(key, (self.num_patches,))
 
   def _shapes(self):
     """(rows, columns) of each plane."""

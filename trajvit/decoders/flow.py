@@ -162,7 +162,7 @@ class FlowDecoder(Decoder):
       raise ValueError("a flow decoder needs a key with frames, to draw noise")
     batch = frames.shape[0]
     mask = self.patch_mask(frame_mask, batch)
-    clean = self.to_frames(self.to_patches(frames, frame_mask))
+    clean = self.real_frames(frames, frame_mask)
     noise = self.noise(key, batch)
     sigma = self._sigma(key, batch)
     levels = jnp.broadcast_to(sigma[:, None], clean.shape[:2])  # [B, T]
@@ -236,28 +236,22 @@ class FlowDecoder(Decoder):
       levels = jnp.broadcast_to(sigma, (batch,))
       return self._velocity(x, levels, condition, frame_mask)[0]
 
-    def unguided(x, sigma):
-      return slope(x, sigma, given).at[:, :known].set(0)
+    nothing = None if guidance == 1 else self.conditioning.nothing(tokens)
+    moving = (jnp.arange(x.shape[1]) >= known)[:, None, None, None]
 
-    options = dict(solver=solver)
-    if guidance == 1:
-      velocity = unguided
-    else:
-      nothing = self.conditioning.nothing(tokens)
-      options["state"] = jnp.zeros_like(x)
+    def velocity(x, sigma, average):
+      v = slope(x, sigma, given)
+      if guidance != 1:
+        v, average = self._guide(v, slope(x, sigma, nothing), guidance, average)
+      return jnp.where(moving, v, 0), average
 
-      def velocity(x, sigma, average):
-        pair = slope(x, sigma, given), slope(x, sigma, nothing)
-        if self.projected is None:
-          v = classifier_free(*pair, guidance)
-        else:
-          v, average = adaptive_projected(
-            *pair, guidance, average, **self.projected
-          )
-        return v.at[:, :known].set(0), average
-
-    sigmas = flow.descent(steps, shift=self.shift)
-    x = flow.solve(velocity, x, sigmas, **options)
+    x = flow.solve(
+      velocity,
+      x,
+      flow.descent(steps, shift=self.shift),
+      solver=solver,
+      state=jnp.zeros_like(x) if self.projected is not None else jnp.zeros(()),
+    )
     return without_masked_frames(x, frame_mask)
 
   def noise(self, key: jax.Array | None, batch: int) -> jax.Array:
@@ -273,6 +267,12 @@ class FlowDecoder(Decoder):
       return jnp.broadcast_to(noise, (batch, *shape))
     draw = jax.vmap(lambda key: jax.random.normal(key, shape))
     return draw(clip_keys(key, batch, NOISE))
+
+  def _guide(self, conditional, unconditional, scale, average):
+    pair = conditional, unconditional
+    if self.projected is None:
+      return classifier_free(*pair, scale), average
+    return adaptive_projected(*pair, scale, average, **self.projected)
 
   def _velocity(self, x, sigma, given, frame_mask, hidden=False):
     """The velocity [B, T, H, W, C], zeros where masked, and hidden states."""

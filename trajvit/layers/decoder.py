@@ -77,6 +77,19 @@ class Decoder(nnx.Module):
     """
     raise NotImplementedError
 
+  def real_frames(
+    self, frames: jax.Array, frame_mask: jax.Array | None
+  ) -> jax.Array:
+    """Returns [B, T, H, W, C] float32, zeros in frames that are not there.
+
+    Raises:
+      ValueError: frames of another shape than (T, H, W, C).
+    """
+    shape = (*self.clip_shape, self.channels)
+    if frames.shape[1:] != shape:
+      raise ValueError(f"frames must be [B, {shape}], got {frames.shape}")
+    return without_masked_frames(frames.astype(jnp.float32), frame_mask)
+
   def to_patches(
     self, frames: jax.Array, frame_mask: jax.Array | None = None
   ) -> jax.Array:
@@ -85,11 +98,7 @@ class Decoder(nnx.Module):
     Raises:
       ValueError: frames of another shape than (T, H, W, C).
     """
-    shape = (*self.clip_shape, self.channels)
-    if frames.shape[1:] != shape:
-      raise ValueError(f"frames must be [B, {shape}], got {frames.shape}")
-    frames = without_masked_frames(frames.astype(jnp.float32), frame_mask)
-    x = patchify(frames, self.patch)
+    x = patchify(self.real_frames(frames, frame_mask), self.patch)
     return x.reshape(x.shape[0], self.num_patches, -1)
 
   def to_frames(
