@@ -221,3 +221,15 @@ def test_shapes_that_do_not_fit_are_refused():
   z, mask = inputs(4)
   with pytest.raises(ValueError, match=r"z must be \(2, 6, 3\)"):
     quantizer(z, mask)
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_both_modes_of_nnx(name, nnx_mode):
+  graphdef, state = nnx.split(nnx.eval_shape(lambda: build(name)))
+
+  def call(state, z, mask, key):
+    return nnx.merge(graphdef, state)(z, mask, key=key)
+
+  z, mask = inputs(CASES[name][2])
+  codes, _ = jax.eval_shape(call, state, z, mask, KEY)
+  assert codes.shape[:2] == mask.shape
