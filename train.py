@@ -25,6 +25,7 @@ from trajvit.training.checkpoint import (
   abstract,
   check_data_record,
 )
+from trajvit.training.collapse import CollapseAlarm
 from trajvit.training.config import CheckpointConfig, read_config
 from trajvit.training.evaluation import Evaluation
 from trajvit.training.functional import functional
@@ -162,6 +163,7 @@ def train(raw: dict, workdir: str) -> None:
   )
   progress = Progress(config.total_steps, start)
   timer = StepTimer(config.data["batch_size"])
+  collapsed = CollapseAlarm()
   run_key = jax.random.key(config.seed)
   batches = loader.train(start)
   unread = None  # the newest step, while the device still works on it
@@ -189,6 +191,8 @@ def train(raw: dict, workdir: str) -> None:
       }
       metrics_log.write(step, metrics | counts)
       timings_log.write(step, timings)
+      for name in collapsed(metrics):
+        progress.say(f"step {step}: {name} uses hardly any of its codes")
 
   for step in range(start + 1, config.total_steps + 1):
     # The device still computes the last step while this one is prepared.

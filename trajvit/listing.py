@@ -37,11 +37,11 @@ TABLES = {
   "model.encoder.attention.name": ATTENTIONS,
   "model.encoder.pattern.name": PATTERNS,
   "model.encoder.pattern.order.name": ORDERS,
-  "model.decoder.name": DECODERS,
   "model.text.name": TEXT_ENCODERS,
   "model.features.name": FEATURES,
   "model.adapter.name": ADAPTERS,
-  "model.quantizer.name": QUANTIZERS,
+  "model.reconstruction.quantizer.name": QUANTIZERS,
+  "model.reconstruction.decoder.name": DECODERS,
   "objectives": OBJECTIVES,
   "evals": EVALUATORS,
 }
