@@ -107,6 +107,8 @@ class Batch:
       evaluation; None means all are real.
     layout: how the encoder is to pack the clips, or None: it then plans that
       itself, or leaves each clip a row.
+    budget: [B] int32, how many nested tokens of a step a model reads, the first
+      ones; None leaves that to the model. One without nested tokens refuses it.
   """
 
   clip: Clip
@@ -115,6 +117,7 @@ class Batch:
   label: Array | None = None
   valid: Array | None = None
   layout: Layout | None = None
+  budget: Array | None = None
 
 
 @_pytree

@@ -3,16 +3,20 @@
 import jax.numpy as jnp
 from flax import nnx
 
+from trajvit.decoders import DECODERS
 from trajvit.encoders import ENCODERS, TEXT_ENCODERS
 from trajvit.layers.sizes import transformer_size
+from trajvit.models.autoencoder import Autoencoder
 from trajvit.models.connector import Connector
 from trajvit.models.feature_net import FeatureNet
 from trajvit.models.features import FEATURES
 from trajvit.models.probe import Probe
+from trajvit.models.reconstruction import Reconstruction
 from trajvit.models.regions import build_regions
 from trajvit.models.segmenter import SegmenterModel
 from trajvit.models.traj_adapter import ADAPTERS
 from trajvit.models.video_text import VideoText
+from trajvit.quantizers import QUANTIZERS
 from trajvit.reducers import REDUCERS
 from trajvit.table import Table, check_arguments
 from trajvit.tokenizers import TOKENIZERS
@@ -26,6 +30,7 @@ def video_text(
   tokenizer: dict,
   encoder: dict,
   text: dict,
+  reconstruction: dict | None = None,
   normalization: str = "symmetric",
   dtype: str = "float32",
   rngs: nnx.Rngs,
@@ -44,6 +49,8 @@ def video_text(
       It and they are offered the `grid` (t, h, w) of the tokens, if they are
       one.
     text: spec of an entry in TEXT_ENCODERS.
+    reconstruction: of `build_reconstruction`, to make frames of the tokenizer's
+      tokens as well; None makes none.
     normalization: of the frames, a name in NORMALIZATIONS.
     dtype: "float32" or "bfloat16", of the products.
     rngs: holds the key of the initial values.
@@ -73,7 +80,88 @@ def video_text(
     text, vocab_size=vocab_size, text_length=text_length, **shared
   )
   options |= dict(normalization=normalization, rngs=rngs)
+  if reconstruction is not None:
+    options["reconstruction"] = build_reconstruction(
+      **reconstruction,
+      tokenizer=tokenizer,
+      width=encoder.width,
+      clip_shape=clip_shape,
+      **shared,
+    )
   return VideoText(tokenizer, encoder, text, **options)
+
+
+def autoencoder(
+  *,
+  tokenizer: dict,
+  width: int,
+  num_heads: int,
+  reconstruction: dict,
+  normalization: str = "symmetric",
+  dtype: str = "float32",
+  rngs: nnx.Rngs,
+  clip_shape: tuple[int, int, int],
+  max_tracks: int,
+  **options,
+) -> Autoencoder:
+  """Clips to tokens, nested or not, and back to frames.
+
+  Args:
+    tokenizer: spec of an entry in TOKENIZERS.
+    width: of the tokens.
+    num_heads: that the tokenizer is offered.
+    reconstruction: arguments of `build_reconstruction`.
+    normalization: of the frames, a name in NORMALIZATIONS.
+    dtype: "float32" or "bfloat16", of the products.
+    rngs: holds the key of the initial values.
+    clip_shape: (T, H, W).
+    max_tracks: M.
+    **options: of `Autoencoder`.
+  """
+  check_arguments("model 'autoencoder'", Autoencoder, options)
+  shared = dict(width=width, clip_shape=clip_shape, rngs=rngs)
+  shared |= dict(dtype=_dtype(dtype))
+  tokenizer = TOKENIZERS.build(
+    tokenizer,
+    num_heads=num_heads,
+    normalization=normalization,
+    max_tracks=max_tracks,
+    **shared,
+  )
+  found = build_reconstruction(**reconstruction, tokenizer=tokenizer, **shared)
+  return Autoencoder(tokenizer, found, normalization=normalization, **options)
+
+
+def build_reconstruction(
+  *,
+  dim: int,
+  quantizer: dict,
+  decoder: dict,
+  tokenizer: nnx.Module,
+  width: int,
+  clip_shape: tuple[int, int, int],
+  dtype,
+  rngs: nnx.Rngs,
+) -> Reconstruction:
+  """Returns a bottleneck for tokens, and a decoder behind it.
+
+  Args:
+    dim: numbers that a token has in the bottleneck.
+    quantizer: spec of an entry in QUANTIZERS.
+    decoder: spec of an entry in DECODERS. It is offered the width of the codes
+      and, of nested tokens, their number.
+    tokenizer: of the tokens.
+    width: of the tokens.
+    clip_shape: (T, H, W).
+    dtype: of the products.
+    rngs: holds the key of the initial values.
+  """
+  quantizer = QUANTIZERS.build(quantizer, dim=dim, rngs=rngs)
+  offered = dict(width=quantizer.code_dim, clip_shape=clip_shape)
+  if hasattr(tokenizer, "num_registers"):
+    offered["num_tokens"] = tokenizer.steps * tokenizer.num_registers
+  decoder = DECODERS.build(decoder, dtype=dtype, rngs=rngs, **offered)
+  return Reconstruction(quantizer, decoder, width=width, dtype=dtype, rngs=rngs)
 
 
 def with_reducers(encoder: dict, **shared) -> dict:
@@ -220,6 +308,7 @@ def feature_net(
 MODELS = Table(
   "model",
   {
+    "autoencoder": autoencoder,
     "connector": connector,
     "feature_net": feature_net,
     "probe": probe,

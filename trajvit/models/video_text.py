@@ -6,7 +6,9 @@ import numpy as np
 from flax import nnx
 
 from trajvit.layers.linear import Linear
+from trajvit.models.nested import nested_probabilities, nested_tokens
 from trajvit.models.normalization import known_normalization, normalize
+from trajvit.models.reconstruction import Reconstruction
 from trajvit.ops.tokens import masked_mean
 from trajvit.ops.unit import unit
 from trajvit.types import Batch, Clip, Text, Tokens
@@ -28,6 +30,11 @@ class VideoText(nnx.Module):
     temperature: where it starts; it is learned as a logarithm.
     temperature_range: it stays inside.
     bias: where the logit bias of the sigmoid loss starts.
+    reconstruction: from the tokenizer's tokens back to frames, to be trained
+      together; None makes none.
+    nested: of `ops.nested.keep_probabilities`, such as `{"mode": "uniform"}`:
+      in training the encoder and the reconstruction get a number of first
+      tokens that is drawn for every clip. None gives them all.
     rngs: holds the key of the initial values.
   """
 
@@ -43,6 +50,8 @@ class VideoText(nnx.Module):
     temperature: float = 0.07,
     temperature_range: tuple[float, float] = (0.001, 0.5),
     bias: float = -10.0,
+    reconstruction: Reconstruction | None = None,
+    nested: dict | None = None,
     rngs: nnx.Rngs,
   ):
     if pool not in ("cls", "mean"):
@@ -50,6 +59,8 @@ class VideoText(nnx.Module):
     if pool == "cls" and not encoder.registers.shape[0]:
       raise ValueError("pool 'cls' needs an encoder with registers >= 1, got 0")
     self.tokenizer, self.encoder, self.text = tokenizer, encoder, text
+    self.reconstruction = reconstruction
+    self.probabilities = nested_probabilities(tokenizer, nested)
     self.pool, self.normalization = pool, known_normalization(normalization)
     self.log_range = tuple(float(np.log(x)) for x in temperature_range)
     options = dict(bias=False, rngs=rngs)
@@ -62,7 +73,8 @@ class VideoText(nnx.Module):
     """Returns the embeddings of a batch.
 
     Args:
-      batch: `clip.frames` uint8; `text` [B, L], [B, C, L] or None.
+      batch: `clip.frames` uint8; `text` [B, L], [B, C, L] or None; `budget` of
+        nested tokens or None.
       key: given in training.
 
     Returns:
@@ -71,34 +83,56 @@ class VideoText(nnx.Module):
       temperature: [] float32; logits are similarities divided by it.
       bias: [] float32, of the sigmoid loss.
       tokens: the Tokens that enter the first encoder stage, registers aside.
-      aux: {"tokenizer": ..., "encoder": ...}.
+      frames, target_frames: with a reconstruction, see `models.autoencoder`.
+      aux: {"tokenizer": ..., "encoder": ...}, and "quantizer" and "decoder"
+        with a reconstruction.
       batch_stats: new running statistics, {} where there are none.
       metrics: {name: scalar} for the log, from the encoder, {} at times; and
         `tokenizer/overflow`, tokens a clip for which the tokenizer had no slot,
         if it tells.
     """
-    embedding, tokens, aux = self._encode_video(batch.clip, batch.layout, key)
+    keys = (None,) * 4
+    if key is not None:
+      nested, made = (jax.random.fold_in(key, stream) for stream in (2, 3))
+      keys = (*jax.random.split(key), nested, made)
+    clip = self._normalize(batch.clip)
+    tokens, read = self.tokenizer(clip, key=keys[0])
+    kept = nested_tokens(
+      self.tokenizer,
+      tokens,
+      budget=batch.budget,
+      probabilities=self.probabilities,
+      key=keys[2],
+    )
+    embedding, entered, seen = self._encode(kept, batch.layout, keys[1])
+    aux = {"tokenizer": read, "encoder": seen}
     stats = {name: part.pop("batch_stats", {}) for name, part in aux.items()}
-    metrics = aux["encoder"].pop("metrics", {})
-    if "overflow" in aux["tokenizer"]:
-      lost = aux["tokenizer"]["overflow"].mean(dtype=jnp.float32)
+    metrics = seen.pop("metrics", {})
+    if "overflow" in read:
+      lost = read["overflow"].mean(dtype=jnp.float32)
       metrics["tokenizer/overflow"] = lost
+    made = {}
+    if self.reconstruction is not None:
+      made = self.reconstruction(tokens, kept.mask, clip, key=keys[3])
+      aux |= made.pop("aux")
+      stats["reconstruction"] = made.pop("batch_stats")
+      metrics |= made.pop("metrics")
     outputs = {
       "video_embedding": embedding,
       "temperature": jnp.exp(self._log_temperature()),
       "bias": self.logit_bias[...],
-      "tokens": tokens,
+      "tokens": entered,
       "aux": aux,
       "batch_stats": {name: new for name, new in stats.items() if new},
       "metrics": metrics,
-    }
+    } | made
     if batch.text is not None:
       outputs["text_embedding"] = self.encode_text(batch.text)
     return outputs
 
   def encode_video(self, clip: Clip) -> jax.Array:
     """Returns [B, E] float32 of norm 1; `clip.frames` are uint8."""
-    return self._encode_video(clip, None, None)[0]
+    return self._encode(self.tokenize(clip), None, None)[0]
 
   def encode_text(self, text: Text) -> jax.Array:
     """Returns float32 of norm 1: [B, E], or [B, C, E] for ids [B, C, L]."""
@@ -111,17 +145,15 @@ class VideoText(nnx.Module):
     """Returns the tokenizer's tokens; `clip.frames` are uint8."""
     return self.tokenizer(self._normalize(clip))[0]
 
-  def _encode_video(self, clip, layout, key):
-    keys = (None, None) if key is None else jax.random.split(key)
-    tokens, read = self.tokenizer(self._normalize(clip), key=keys[0])
-    encoded, seen = self.encoder(tokens, layout=layout, key=keys[1])
-    entered = seen.pop("tokens")
+  def _encode(self, tokens, layout, key):
+    """The embeddings, the tokens of the first stage, and the encoder's aux."""
+    encoded, aux = self.encoder(tokens, layout=layout, key=key)
+    entered = aux.pop("tokens")
     if self.pool == "cls":
       pooled = encoded.features[:, 0]
     else:
       pooled = masked_mean(encoded)
-    embedding = unit(self.project_video(pooled))
-    return embedding, entered, {"tokenizer": read, "encoder": seen}
+    return unit(self.project_video(pooled)), entered, aux
 
   def _normalize(self, clip):
     return normalize(clip, self.normalization)

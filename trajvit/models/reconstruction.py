@@ -1,0 +1,103 @@
+"""From tokens back to frames: a bottleneck, and a decoder behind it."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from trajvit.layers.decoder import Decoder
+from trajvit.layers.linear import Linear
+from trajvit.layers.norm import LayerNorm
+from trajvit.layers.statistics import nested
+from trajvit.ops.tokens import zero_masked
+from trajvit.quantizers import Quantizer
+from trajvit.types import Clip, Tokens
+
+
+class Reconstruction(nnx.Module):
+  """Tokens -> codes of few numbers -> frames.
+
+  Args:
+    quantizer: of the codes, see `quantizers.quantizer`.
+    decoder: of tokens as wide as its codes, see `layers.decoder`.
+    width: of the tokens.
+    dtype: of the products; the quantizer is float32.
+    rngs: holds the key of the initial values.
+  """
+
+  def __init__(
+    self,
+    quantizer: Quantizer,
+    decoder: Decoder,
+    *,
+    width: int,
+    dtype=jnp.float32,
+    rngs: nnx.Rngs,
+  ):
+    self.quantizer, self.decoder = quantizer, decoder
+    self.norm = LayerNorm(width, dtype=dtype)
+    self.down = Linear(width, quantizer.dim, dtype=dtype, rngs=rngs)
+
+  def __call__(
+    self, tokens: Tokens, kept: jax.Array, clip: Clip, *, key=None
+  ) -> dict:
+    """Returns what a model adds to its outputs.
+
+    Args:
+      tokens: all of a clip; the quantizer sees them all, so that its losses and
+        its usage do not depend on what is kept.
+      kept: [B, N] bool, those that the decoder reads.
+      clip: the truth, in the model's normalised space.
+      key: given in training, where the decoder is shown the truth and measures
+        its loss; it makes the frames from tokens alone otherwise.
+
+    Returns:
+      frames: [B, T, H, W, 3] float32 in the normalised space, None if not all
+        patches were decoded.
+      target_frames: those of the clip.
+      aux: `quantizer`, with its `indices`, of discrete codes their `sizes` [G]
+        int32, and `losses`; `decoder`, in training what a loss compares, see
+        `layers.decoder`.
+      batch_stats: of the quantizer, {} if it keeps none.
+      metrics: {name: scalar}, the quantizer's.
+    """
+    keys = (None, None) if key is None else jax.random.split(key)
+    z = self.down(self.norm(tokens.features))
+    codes, told = self.quantizer(z, tokens.mask, key=keys[0])
+    read = zero_masked(
+      dataclasses.replace(tokens, features=codes, mask=tokens.mask & kept)
+    )
+    frames, made = self.decoder(
+      read,
+      frames=None if key is None else clip.frames,
+      frame_mask=clip.frame_mask,
+      key=keys[1],
+    )
+    told = nested("quantizer", told)
+    stats, metrics = told.pop("batch_stats", {}), told.pop("metrics", {})
+    if self.quantizer.sizes:
+      told["sizes"] = jnp.array(self.quantizer.sizes, jnp.int32)
+    return {
+      "frames": frames,
+      "target_frames": clip.frames,
+      "aux": {"quantizer": told, "decoder": made},
+      "batch_stats": stats,
+      "metrics": {f"quantizer/{name}": x for name, x in metrics.items()},
+    }
+
+  def decode(self, tokens: Tokens, indices: jax.Array, **options) -> jax.Array:
+    """Returns frames [B, T, H, W, 3] of indices [B, N, G] int32 alone.
+
+    Args:
+      tokens: whose mask, positions and sizes are those of the indices; their
+        features are not read.
+      indices: of the quantizer.
+      **options: of the decoder.
+
+    Raises:
+      ValueError: the codes are continuous.
+    """
+    codes = self.quantizer.decode_indices(indices)
+    read = zero_masked(dataclasses.replace(tokens, features=codes))
+    return self.decoder(read, **options)[0]
