@@ -3,6 +3,8 @@
 from trajvit.evaluators.classification import Classification
 from trajvit.evaluators.cost import Cost
 from trajvit.evaluators.grouping import Grouping
+from trajvit.evaluators.linear_probe import LinearProbe
+from trajvit.evaluators.reconstruction import Reconstruction
 from trajvit.evaluators.retrieval import Retrieval
 from trajvit.table import Table
 
@@ -12,6 +14,8 @@ EVALUATORS = Table(
     "classification": Classification,
     "cost": Cost,
     "grouping": Grouping,
+    "linear_probe": LinearProbe,
+    "reconstruction": Reconstruction,
     "retrieval": Retrieval,
   },
 )

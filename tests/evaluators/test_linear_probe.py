@@ -1,0 +1,79 @@
+"""A probe at every budget, against folds by hand."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from fake_loader import FakeLoader
+
+from trajvit.evaluators import EVALUATORS
+from trajvit.evaluators.ridge import ridge_accuracy
+
+WIDTH = 6
+
+
+class LabelledLoader(FakeLoader):
+  """Clips whose embedding is their pixels, and labels."""
+
+  def __init__(self, vectors, labels):
+    clips = [x if x is None else x.reshape(1, 1, -1, 1) for x in vectors]
+    super().__init__(clips)
+    self.labels = labels
+
+  def batch(self, rows):
+    batch, info = super().batch(rows)
+    label = [self.labels[i] if i < len(self.labels) else -1 for i in rows]
+    label = np.where(batch.valid, label, 99)  # never to be read
+    return dataclasses.replace(batch, label=label.astype(np.int32)), info
+
+
+def predict(variables, batch):
+  """The first numbers of a clip, as many as the budget."""
+  x = batch.clip.frames.reshape(len(batch.clip.frames), -1) * variables
+  if batch.budget is not None:
+    x = jnp.where(jnp.arange(WIDTH) < batch.budget[:, None], x, 0)
+  return {"video_embedding": x}
+
+
+def evaluate(vectors, labels, **options):
+  loader = LabelledLoader(vectors, labels)
+  spec = dict(name="linear_probe", **options)
+  metrics = EVALUATORS.build(spec, loader=loader).run(predict, 1.0)
+  assert not loader.open
+  return metrics
+
+
+def test_folds_by_hand(rng):
+  labels = rng.integers(-1, 3, 40)
+  vectors = rng.normal(size=(40, WIDTH))
+  vectors[:, 3] += labels * 2  # nothing of it is in the first two numbers
+  given = [None if i == 7 else x for i, x in enumerate(vectors)]
+  metrics = evaluate(given, labels, budgets=(2, WIDTH), folds=3)
+  kept = [i for i in range(40) if i != 7 and labels[i] >= 0]
+  x, y = vectors[kept].astype(np.float32), labels[kept]
+  fold = np.arange(len(y)) % 3
+  for name, count in (("accuracy", WIDTH), ("accuracy@2", 2)):
+    hits = sum(
+      ridge_accuracy(
+        x[fold != k, :count], y[fold != k], x[fold == k, :count], y[fold == k]
+      )
+      * (fold == k).sum()
+      for k in range(3)
+    )
+    assert metrics[name] == pytest.approx(hits / len(y))
+  assert metrics[f"accuracy@{WIDTH}"] == metrics["accuracy"]
+  assert metrics["accuracy"] > metrics["accuracy@2"] + 20
+  assert metrics["chance"] == pytest.approx(100 * np.bincount(y).max() / len(y))
+  assert (metrics["n_evaluated"], metrics["n_missing"]) == (len(y), 1)
+
+
+def test_what_cannot_be_is_named(rng):
+  vectors = list(rng.normal(size=(5, WIDTH)))
+  with pytest.raises(ValueError, match="at least 2, got 1"):
+    evaluate(vectors, np.zeros(5), folds=1)
+  with pytest.raises(ValueError, match="as many clips with a label, got 0"):
+    evaluate(vectors, -np.ones(5))
+  vectors[0][0] = np.inf
+  with pytest.raises(FloatingPointError):
+    evaluate(vectors, np.arange(5) % 2, folds=2)
