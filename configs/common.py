@@ -136,6 +136,11 @@ def sprites_retrieval(config) -> dict:
   )
 
 
+def budgets(count: int) -> tuple[int, ...]:
+  """Returns the powers of two below a number of nested tokens, and it."""
+  return (*(1 << n for n in range(count.bit_length()) if 1 << n < count), count)
+
+
 def videos_base(
   *, steps: int, batch_size: int, frames: int, size: int
 ) -> ml_collections.ConfigDict:

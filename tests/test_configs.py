@@ -46,6 +46,13 @@ ARGS = {
   + [
     f"method={m},packed=True" for m in ("trajectory", "vit3d_128", "random_k")
   ],
+  "flextok_sprites": [
+    "",
+    "decoder=flow",
+    "decoder=coordinate",
+    "joint=True",
+    "nested=False,registers=8",
+  ],
   "grouping_sprites": [f"method={m}" for m in grouping_sprites.METHODS],
   "probe_sprites": [
     "encoder=RUN",
