@@ -17,7 +17,7 @@ LEVELS = (8, 8, 8, 5, 5, 5)
 DECODERS = {
   "pixel": dict(name="pixel", patch=PATCH, inner_width=96, depth=3),
   "flow": dict(name="flow", patch=PATCH, inner_width=96, depth=3, steps=20),
-  "coordinate": dict(name="coordinate", patch=PATCH),
+  "coordinate": dict(name="coordinate", patch=PATCH, inner_width=96),
 }
 
 
