@@ -169,6 +169,58 @@ def videos_base(
   return config
 
 
+# Arguments of all autoencoders of one's own videos.
+AUTOENCODER = dict(steps=100_000, batch_size=64, validation="")
+
+
+def autoencoder_base(arg, budgets=()) -> ml_collections.ConfigDict:
+  """Returns an autoencoder's run on one's own videos, the model missing.
+
+  Args:
+    arg: values of AUTOENCODER, `frames` and `size`. `validation` is a manifest
+      to evaluate on, "" for none.
+    budgets: numbers of nested tokens that it is evaluated at.
+  """
+  config = videos_base(
+    steps=arg.steps,
+    batch_size=arg.batch_size,
+    frames=arg.frames,
+    size=arg.size,
+  )
+  del config.data["text"]
+  config.data.train.tracks = "none"
+  config.data.clip.sampler = "strided" if arg.frames > 1 else "random_segment"
+  config.objectives = dict(reconstruction=dict(weight=1.0, l2=1.0))
+  config.optimizer.ema_decay = 0.999
+  if arg.validation:
+    data = config.data.train.to_dict() | dict(manifest=arg.validation)
+    config.evals.reconstruction = dict(
+      name="reconstruction", every=5000, data=data, budgets=budgets
+    )
+  return config
+
+
+def autoencoder_model(
+  tokenizer: dict, *, width: int, num_heads: int, **parts
+) -> dict:
+  """Returns an autoencoder of registers in bfloat16.
+
+  Args:
+    tokenizer: what differs from `registers` with its blocks recomputed.
+    width: of its tokens.
+    num_heads: of its blocks.
+    **parts: `reconstruction`, and `nested` if the tokens are.
+  """
+  return dict(
+    name="autoencoder",
+    tokenizer=dict(name="registers", remat=True) | tokenizer,
+    width=width,
+    num_heads=num_heads,
+    dtype="bfloat16",
+    **parts,
+  )
+
+
 def videos_model(tokenizer: dict, variant: str) -> ml_collections.ConfigDict:
   """Returns TrajViT's two towers, the video's of the size `variant`."""
   model = ml_collections.ConfigDict(

@@ -71,6 +71,7 @@ ARGS = {
     "lengths=True,packed=True",
     "method=dense,camera=shake",
   ],
+  "videoflextok": ["patches=all"],
   "trajtok_clip": [
     "objectives=joint",
     "objectives=grouping",
@@ -102,7 +103,7 @@ def shrink(config, folder):
   """Fewer, smaller clips, a narrow and shallow model, all else as shipped."""
   data = config["data"]
   data["batch_size"] = 2
-  data["clip"]["frames"] = 4
+  data["clip"]["frames"] = min(4, data["clip"]["frames"])
   if "manifest" in data["train"]:
     frames = np.random.default_rng(0).integers(
       0, 256, (8, 64, 64, 3), dtype=np.uint8
@@ -140,8 +141,19 @@ def shrink_counts(part):
   part |= {key: x for key, x in small.items() if part.get(key)}
 
 
+def shrink_autoencoder(model):
+  """In place: what a model that makes frames has at both ends."""
+  model |= {key: SMALL[key] for key in ("width", "num_heads") if key in model}
+  model["tokenizer"] |= dict(depth=1, num_registers=4)
+  decoder = model["reconstruction"]["decoder"]
+  small = dict(inner_width=16, depth=1, num_heads=2, planes=(2, 4, 4))
+  decoder |= {key: x for key, x in small.items() if key in decoder}
+
+
 def shrink_model(model):
   """In place: towers, segmenters and stems, wherever they are."""
+  if "reconstruction" in model:
+    shrink_autoencoder(model)
   for part in (model, *(x for x in model.values() if isinstance(x, dict))):
     for tower in ("encoder", "text"):
       if tower in part:
