@@ -17,6 +17,7 @@ from trajvit.data import build_loader
 from trajvit.evaluators import EVALUATORS
 from trajvit.training.config import MeshConfig, read_config
 from trajvit.training.evaluation import Evaluation
+from trajvit.training.feature_network import load_features
 from trajvit.training.restore import restore_run
 from trajvit.training.runtime import keep_compiled_programs
 from trajvit.training.sharding import build_mesh, make_predict
@@ -53,7 +54,9 @@ def main(argv):
   for key in chosen:
     setting = config.evals[key]
     loader = build_loader(config.data, setting.data, seed=config.seed)
-    evaluator = EVALUATORS.build(setting.spec, loader=loader)
+    evaluator = EVALUATORS.build(
+      setting.spec, loader=loader, load_features=load_features
+    )
     results |= Evaluation(key, config, loader, evaluator).run(
       predict,
       run.variables,

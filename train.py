@@ -28,6 +28,7 @@ from trajvit.training.checkpoint import (
 from trajvit.training.collapse import CollapseAlarm
 from trajvit.training.config import CheckpointConfig, read_config
 from trajvit.training.evaluation import Evaluation
+from trajvit.training.feature_network import load_features
 from trajvit.training.functional import functional
 from trajvit.training.metrics_log import MetricsLog, reproducible
 from trajvit.training.optim import build_optimizer
@@ -102,7 +103,9 @@ def train(raw: dict, workdir: str) -> None:
   evaluations = []
   for key, setting in config.evals.items():
     clips = build_loader(config.data, setting.data, seed=config.seed)
-    evaluator = EVALUATORS.build(setting.spec, loader=clips)
+    evaluator = EVALUATORS.build(
+      setting.spec, loader=clips, load_features=load_features
+    )
     evaluations.append(Evaluation(key, config, clips, evaluator))
 
   # ------------------------------------------------------- model and step

@@ -3,7 +3,15 @@
 import inspect
 
 # What the line offers and a config need not set: left out of error messages.
-CONTEXT = {"self", "rngs", "dtype", "outputs", "batch", "loader"}
+CONTEXT = {
+  "self",
+  "rngs",
+  "dtype",
+  "outputs",
+  "batch",
+  "loader",
+  "load_features",
+}
 
 
 class Table(dict):

@@ -113,6 +113,15 @@ def test_halves_of_a_set_are_near_and_nearer_the_larger_it_is(rng):
   assert split_distance(x[:40]) != split_distance(x[:40], seed=1)
 
 
+def test_a_group_is_not_cut_in_two(rng):
+  """Frames of a clip that are all alike say no more than one of them."""
+  x = rng.normal(size=(40, 2))
+  groups = np.arange(40).repeat(50)
+  apart = split_distance(x.repeat(50, axis=0), groups=groups).distance
+  assert apart == pytest.approx(split_distance(x).distance, rel=0.1)
+  assert apart > 10 * split_distance(x.repeat(50, axis=0)).distance
+
+
 def test_what_is_wrong_is_named(rng):
   x = rng.normal(size=(6, 3))
   with pytest.raises(ValueError, match=r"must be \[n, C\], got \[6\]"):

@@ -75,6 +75,16 @@ def test_result_and_manifest(loader, tmp_path):
   assert set(manifest) - set(expected) == {"device", "commit", "versions"}
 
 
+def test_what_an_evaluator_depends_on_is_in_the_manifest(loader, tmp_path):
+  evaluator = Evaluator()
+  evaluator.manifest = {"weights": "a1b2"}
+  evaluation = Evaluation("test", read_config(CONFIG), loader, evaluator)
+  evaluation.run(lambda v, b: 0.0, {}, step=8, directory=tmp_path)
+  written = json.loads((tmp_path / "test.json").read_text())
+  assert written["manifest"]["weights"] == "a1b2"
+  assert written["manifest"]["step"] == 8
+
+
 def test_nothing_is_written_without_a_directory(loader, tmp_path):
   evaluation = Evaluation("test", read_config(CONFIG), loader, Evaluator())
   evaluation.run(lambda v, b: 0.0, {}, step=8, directory=None)

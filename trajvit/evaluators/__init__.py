@@ -2,6 +2,7 @@
 
 from trajvit.evaluators.classification import Classification
 from trajvit.evaluators.cost import Cost
+from trajvit.evaluators.frechet import FrechetDistance
 from trajvit.evaluators.grouping import Grouping
 from trajvit.evaluators.linear_probe import LinearProbe
 from trajvit.evaluators.reconstruction import Reconstruction
@@ -13,6 +14,7 @@ EVALUATORS = Table(
   {
     "classification": Classification,
     "cost": Cost,
+    "frechet": FrechetDistance,
     "grouping": Grouping,
     "linear_probe": LinearProbe,
     "reconstruction": Reconstruction,

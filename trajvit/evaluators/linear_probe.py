@@ -7,6 +7,7 @@ import functools
 import jax
 import numpy as np
 
+from trajvit.evaluators.made_frames import check_budgets, with_budget
 from trajvit.evaluators.ridge import ridge_accuracy
 
 
@@ -38,9 +39,7 @@ class LinearProbe:
     """
     if folds < 2:
       raise ValueError(f"folds must be at least 2, got {folds}")
-    if budgets and min(budgets) < 1:
-      raise ValueError(f"budgets must be at least 1, got {tuple(budgets)}")
-    self.loader, self.budgets = loader, tuple(budgets)
+    self.loader, self.budgets = loader, check_budgets(budgets)
     self.folds, self.penalty = folds, penalty
 
   def run(self, predict, variables) -> dict[str, float]:
@@ -103,10 +102,7 @@ class LinearProbe:
         labels.append(label[known])
         batch = dataclasses.replace(batch, text=None)
         for budget, parts in found.items():
-          asked = batch
-          if budget is not None:
-            count = np.full(len(label), budget, np.int32)
-            asked = dataclasses.replace(batch, budget=count)
+          asked = with_budget(batch, budget)
           parts.append(np.asarray(_embedding(predict, variables, asked))[known])
     if sum(map(len, labels)) < self.folds:
       raise ValueError(

@@ -1,7 +1,6 @@
 """Reconstruction: how well frames come back from so many tokens."""
 
 import contextlib
-import dataclasses
 import functools
 import math
 
@@ -9,11 +8,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from trajvit.evaluators.made_frames import (
+  check_budgets,
+  made_and_true,
+  real_frames,
+  valid_clips,
+  with_budget,
+)
 from trajvit.ops.codebook_usage import codebook_statistics
 from trajvit.ops.image_quality import psnr
 from trajvit.ops.ssim import ssim
-from trajvit.pixels import LEVELS, NORMALIZATIONS, known_normalization
-from trajvit.types import Batch
+from trajvit.pixels import known_normalization
 
 
 class Reconstruction:
@@ -41,9 +46,7 @@ class Reconstruction:
     Raises:
       ValueError: a budget below 1, or an unknown normalization.
     """
-    if budgets and min(budgets) < 1:
-      raise ValueError(f"budgets must be at least 1, got {tuple(budgets)}")
-    self.loader, self.budgets = loader, tuple(budgets)
+    self.loader, self.budgets = loader, check_budgets(budgets)
     self.normalization = known_normalization(normalization)
 
   def run(self, predict, variables) -> dict[str, float]:
@@ -78,7 +81,7 @@ class Reconstruction:
     with contextlib.closing(self.loader.evaluate()) as batches:
       for batch, info in batches:
         missing += len(info.skipped)
-        clips += int(_valid(batch).sum())
+        clips += int(valid_clips(batch).sum())
         pixels = batch.clip.frames.shape[2] * batch.clip.frames.shape[3]
         for budget, total in sums.items():
           found, codes = jax.device_get(
@@ -86,7 +89,7 @@ class Reconstruction:
               predict,
               self.normalization,
               variables,
-              _with_budget(batch, budget),
+              with_budget(batch, budget),
             )
           )
           if not np.isfinite(found).all():
@@ -122,18 +125,9 @@ class Reconstruction:
 def _measure(predict, normalization, variables, batch):
   """Sums of PSNR, SSIM, frames and tokens [4], and the codes or None."""
   outputs = predict(variables, batch)
-  if outputs.get("frames") is None:
-    raise ValueError("the model makes no frames: its outputs have none")
-  made, true = (
-    _pixels(outputs[name], normalization)
-    for name in ("frames", "target_frames")
-  )
-  mask = batch.clip.frame_mask
-  if mask is None:
-    mask = jnp.ones(made.shape[:2], bool)
+  made, true = made_and_true(outputs, normalization)
+  mask = real_frames(batch)
   valid = jnp.ones(len(mask), bool) if batch.valid is None else batch.valid
-  mask &= valid[:, None]
-  made = jnp.where(jnp.isfinite(outputs["frames"]), made, jnp.nan)
   found = jnp.stack(
     [
       psnr(made, true, mask=mask).sum(),
@@ -147,26 +141,6 @@ def _measure(predict, normalization, variables, batch):
     return found, None
   indices = jnp.where(valid[:, None, None], codes["indices"], -1)
   return found, {"indices": indices, "sizes": codes["sizes"]}
-
-
-def _pixels(frames, normalization):
-  """[0, 1], of 256 levels."""
-  mean, deviation = np.array(NORMALIZATIONS[normalization], np.float32)
-  pixels = jnp.clip(frames * deviation + mean, 0, 1)
-  return jnp.round(pixels * LEVELS) / LEVELS
-
-
-def _with_budget(batch: Batch, budget: int | None) -> Batch:
-  if budget is None:
-    return batch
-  count = np.full(len(batch.clip.frames), budget, np.int32)
-  return dataclasses.replace(batch, budget=count)
-
-
-def _valid(batch):
-  if batch.valid is None:
-    return np.ones(len(batch.clip.frames), bool)
-  return np.asarray(batch.valid)
 
 
 def _counted(counts, indices, sizes):

@@ -123,7 +123,9 @@ def frechet_distance(x: FeatureSums, y: FeatureSums) -> Frechet:
   return Frechet(max(float(distance), 0.0), float(imaginary))
 
 
-def split_distance(features: np.ndarray, *, seed: int = 0) -> Frechet:
+def split_distance(
+  features: np.ndarray, *, groups: np.ndarray | None = None, seed: int = 0
+) -> Frechet:
   """Returns the distance between two random halves of one set: the floor.
 
   What is no farther from the real features than their halves are from each
@@ -132,15 +134,21 @@ def split_distance(features: np.ndarray, *, seed: int = 0) -> Frechet:
 
   Args:
     features: [n, C] float, at least 4; of an odd number one is left out.
+    groups: [n] integers; features of one group, such as the frames of a clip,
+      are alike and stay in one half, each of which has as many groups. None:
+      each is a group.
     seed: of the split.
 
   Raises:
-    ValueError: fewer than four features, or another number of axes.
+    ValueError: a half with fewer than two features, or another number of axes.
   """
   features = np.asarray(features)
-  order = np.random.default_rng(seed).permutation(len(features))
+  if groups is None:
+    groups = np.arange(len(features))
+  order = np.random.default_rng(seed).permutation(np.unique(groups))
   half = len(order) // 2
-  first, second = order[:half], order[half : 2 * half]
-  return frechet_distance(
-    FeatureSums.of(features[first]), FeatureSums.of(features[second])
+  one, other = (
+    FeatureSums.of(features, np.isin(groups, part))
+    for part in (order[:half], order[half : 2 * half])
   )
+  return frechet_distance(one, other)

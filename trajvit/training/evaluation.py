@@ -22,7 +22,8 @@ class Evaluation:
     config: of the whole run.
     loader: of the clips; `fingerprint()`, `clip`, `failures` and `source` tell
       the manifest what was evaluated, and how.
-    evaluator: `run(predict, variables) -> dict[str, float]`.
+    evaluator: `run(predict, variables) -> dict[str, float]`; what its numbers
+      depend on besides is in its `manifest`, a dict, if it has one.
   """
 
   key: str
@@ -80,4 +81,5 @@ class Evaluation:
       "device": device(),
       "commit": commit(),
       "versions": versions(),
+      **getattr(self.evaluator, "manifest", {}),
     }
