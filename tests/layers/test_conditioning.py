@@ -106,6 +106,50 @@ def test_of_a_dropped_clip_only_the_null_token_is_left(rng):
     np.testing.assert_array_equal(nothing.size, [[count]] * 2)
 
 
+def test_what_is_left_out_becomes_the_null_vector_of_its_place(rng):
+  layer = conditioning(num_tokens=SLOTS, tail="null")
+  tokens = some(rng, [3, 1])
+  got = layer(tokens)
+  filled = np.where(
+    np.asarray(tokens.mask)[..., None],
+    tokens.features,
+    layer.null_vectors[...],
+  )
+  want = filled @ np.asarray(layer.project.kernel) + layer.project.bias[...]
+  np.testing.assert_allclose(got.features, want, rtol=1e-5, atol=1e-6)
+  assert got.mask.all() and (got.size == 1).all()
+  cut = layer(jax.tree.map(lambda x: x[:1, :3], tokens))
+  for x, y in zip(jax.tree.leaves(cut), jax.tree.leaves(got), strict=True):
+    np.testing.assert_allclose(x[0], y[0], atol=1e-6)
+  dropped = layer(tokens, dropped=jnp.array([True, False]))
+  nothing = layer.nothing(tokens)
+  np.testing.assert_array_equal(dropped.features[0], nothing.features[0])
+  np.testing.assert_array_equal(dropped.features[1], got.features[1])
+  assert nothing.features.shape == (2, SLOTS, 8)
+
+
+def test_null_vectors_learn_where_tokens_are_missing(rng):
+  """And what fills those slots has no say, not even as NaN."""
+  layer = conditioning(num_tokens=SLOTS, tail="null")
+  graphdef, state = nnx.split(layer)
+  tokens = some(rng, [3, 2])
+  dirty = jnp.where(tokens.mask[..., None], tokens.features, jnp.nan)
+
+  @jax.grad
+  def gradient(state, features):
+    made = nnx.merge(graphdef, state)(
+      dataclasses.replace(tokens, features=features)
+    )
+    return (made.features**2).sum()
+
+  clean = gradient(state, tokens.features)
+  got = gradient(state, dirty)
+  for x, y in zip(jax.tree.leaves(clean), jax.tree.leaves(got), strict=True):
+    np.testing.assert_array_equal(x, y)
+  used = np.asarray(got["null_vectors"][...]).any(-1)
+  assert used.tolist() == [False, False, True, True]
+
+
 def test_a_set_has_no_positions_and_counts_its_own_slots(rng):
   layer = conditioning(tail="mask", proportional=True)
   tokens = some(rng, [2, 4])
@@ -123,5 +167,7 @@ def test_refusals(rng):
     layer(some(rng, [1]))
   with pytest.raises(ValueError, match="a null token is needed"):
     layer(some(rng, [1], slots=2), dropped=jnp.ones(1, bool))
+  with pytest.raises(ValueError, match="one vector each"):
+    conditioning(tail="null")
   with pytest.raises(ValueError, match="must be 6 wide, got 5"):
     layer(jax.tree.map(lambda x: x[..., :5], some(rng, [1], slots=2)))

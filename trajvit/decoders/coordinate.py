@@ -46,7 +46,7 @@ class CoordinateDecoder(Decoder):
       CoordTok. A whole clip is then decoded in sets of as many patches as in
       training, spread over the clip. Without it a patch depends on no other.
     num_tokens: see `layers.conditioning`, and the next two.
-    tail: "drop" or "mask".
+    tail: "drop", "mask" or "null".
     proportional: whether tokens count by their size.
     remat: recompute a block in the backward pass.
     dtype: of the products; the result is float32.

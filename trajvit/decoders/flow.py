@@ -32,7 +32,7 @@ class FlowDecoder(Decoder):
     depth: number of blocks.
     num_heads: K.
     num_tokens: see `layers.conditioning`, and the next two.
-    tail: "drop" or "mask".
+    tail: "drop", "mask" or "null".
     proportional: whether tokens count by their size.
     null_probability: how often, in training, the null token takes the place of
       a clip's tokens; 0 makes none, and there is no guidance.

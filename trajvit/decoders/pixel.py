@@ -39,7 +39,7 @@ class PixelDecoder(Decoder):
       fixed table of `ops.sincos`.
     smooth: end in a 3 x 3 convolution over each frame, across patches.
     num_tokens: see `layers.conditioning`, and the next two.
-    tail: "drop" or "mask".
+    tail: "drop", "mask" or "null".
     proportional: whether tokens count by their size.
     remat: recompute a block in the backward pass.
     dtype: of the products; the result is float32.

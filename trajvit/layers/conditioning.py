@@ -8,7 +8,7 @@ from trajvit.layers.linear import Linear
 from trajvit.ops.tokens import zero_masked
 from trajvit.types import Tokens
 
-TAILS = ("drop", "mask")
+TAILS = ("drop", "mask", "null")
 
 
 class Conditioning(nnx.Module):
@@ -22,6 +22,11 @@ class Conditioning(nnx.Module):
   see `ops.token_size`. The null token, no condition at all, is in that slot,
   too.
 
+  Semanticist, arXiv:2503.08685, has a null vector for every place instead, as
+  wide as the tokens: a token that is left out becomes the one of its place, and
+  a clip without a condition all of them. As they differ, no slot stands for
+  several.
+
   Args:
     inputs: width of the tokens.
     width: D, the decoder's.
@@ -30,15 +35,16 @@ class Conditioning(nnx.Module):
       them, so that K slots give what N do of which K are real. None is for
       tokens that are a set: no positions, and what is masked is left out.
     tail: "drop": nothing reads what is left out; "mask": it becomes mask
-      tokens.
+      tokens; "null": it becomes null vectors, which are then what tells places
+      apart: there are no positions.
     null: whether there is a null token. It counts as `num_tokens` with the tail
-      "mask", as one with "drop".
+      "mask", as one with "drop"; with "null" it is all null vectors.
     proportional: whether tokens count by their size instead of as one each.
     dtype: of the products.
     rngs: holds the key of the initial values.
 
   Raises:
-    ValueError: an unknown tail.
+    ValueError: an unknown tail, or "null" for tokens that are a set.
   """
 
   def __init__(
@@ -55,22 +61,31 @@ class Conditioning(nnx.Module):
   ):
     if tail not in TAILS:
       raise ValueError(f"tail must be one of {', '.join(TAILS)}, got {tail!r}")
+    if tail == "null" and num_tokens is None:
+      raise ValueError("tail 'null' needs num_tokens: it has one vector each")
     self.inputs, self.num_tokens, self.tail = inputs, num_tokens, tail
     self.width, self.proportional, self.dtype = width, proportional, dtype
     self.project = Linear(inputs, width, dtype=dtype, rngs=rngs)
     init = nnx.initializers.truncated_normal(0.02)
 
     def learned(*shape):
-      return nnx.Param(init(rngs.params(), (*shape, width)))
+      return nnx.Param(init(rngs.params(), shape))
 
-    self.positions = None if num_tokens is None else learned(num_tokens)
-    self.mask_token = learned() if tail == "mask" else None
-    self.null_token = learned() if null else None
+    if tail == "null":
+      self.null_vectors = learned(num_tokens, inputs)
+      self.positions = self.mask_token = self.null_token = None
+      return
+    self.null_vectors = None
+    self.positions = None if num_tokens is None else learned(num_tokens, width)
+    self.mask_token = learned(width) if tail == "mask" else None
+    self.null_token = learned(width) if null else None
 
   def __call__(
     self, tokens: Tokens, *, dropped: jax.Array | None = None
   ) -> Tokens:
     """Returns N tokens of width D, and a slot more if there are learned ones.
+
+    With null vectors it is as many tokens as have a place.
 
     Args:
       tokens: [B, N, inputs], not packed.
@@ -82,6 +97,8 @@ class Conditioning(nnx.Module):
     """
     self._check(tokens)
     tokens = zero_masked(tokens)
+    if self.null_vectors is not None:
+      return self._with_null_vectors(tokens, dropped)
     x = self.project(tokens.features)
     batch, slots = tokens.mask.shape
     if self.positions is not None:
@@ -99,7 +116,7 @@ class Conditioning(nnx.Module):
     return zero_masked(Tokens(x, mask, positions, size))
 
   def nothing(self, tokens: Tokens) -> Tokens:
-    """Returns the one token that is seen where all clips are dropped.
+    """Returns the one token, or all null vectors, seen where all is dropped.
 
     Args:
       tokens: [B, N, inputs], of which only the shape is read.
@@ -109,6 +126,8 @@ class Conditioning(nnx.Module):
     """
     self._check(tokens)
     everyone = jnp.ones(tokens.mask.shape[:1], bool)
+    if self.null_vectors is not None:
+      return self._with_null_vectors(tokens, everyone)
     token, size = self._last(tokens.mask, everyone)
     return Tokens(
       features=token[:, None],
@@ -132,6 +151,29 @@ class Conditioning(nnx.Module):
       size = jnp.where(dropped, of_null, size)
     token = jnp.broadcast_to(token, (batch, self.width))
     return token.astype(self.dtype), size.astype(jnp.float32)
+
+  def _with_null_vectors(self, tokens, dropped):
+    """Null vectors in all places whose token is not there, [B, N, D]."""
+    missing = self.num_tokens - tokens.mask.shape[1]
+
+    def fill(x):
+      widths = [(0, 0), (0, missing)] + [(0, 0)] * (x.ndim - 2)
+      return jnp.pad(x, widths)
+
+    mask = fill(tokens.mask)
+    if dropped is not None:
+      mask &= ~dropped[:, None]
+    features = fill(tokens.features)
+    null = self.null_vectors[...].astype(features.dtype)
+    size = jnp.ones_like(mask, jnp.float32)
+    if self.proportional:
+      size = jnp.where(mask, fill(tokens.size.astype(jnp.float32)), 1)
+    return Tokens(
+      features=self.project(jnp.where(mask[..., None], features, null)),
+      mask=jnp.ones_like(mask),
+      positions=fill(tokens.positions),
+      size=size,
+    )
 
   def _check(self, tokens):
     slots, width = tokens.features.shape[1:]
