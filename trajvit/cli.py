@@ -15,6 +15,10 @@ COMMANDS = {
   "export": ("trajvit.export.command", "write an encoder that runs anywhere"),
   "report": ("trajvit.report.command", "compare runs on one page"),
   "draw": ("trajvit.report.draw", "picture what a run's tokens own"),
+  "reconstruct": (
+    "trajvit.report.reconstruct",
+    "picture what comes back from a run's tokens",
+  ),
   "bench": ("trajvit.bench.command", "time kernels and packing"),
 }
 

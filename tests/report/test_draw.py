@@ -1,32 +1,22 @@
 """The command that draws what the tokens of runs own."""
 
 import dataclasses
-import json
 
-import jax
 import numpy as np
-import optax
 import pytest
 from PIL import Image
-from tiny import CLIP_SHAPE, FRAMES, GRID, SIZE, TRACKS, WORDS
+from run_directory import COUNT, STEP, sprites, write_run
+from tiny import CLIP_SHAPE, FRAMES, GRID, SIZE, TRACKS
 
 from trajvit import cli
-from trajvit.models import build_model
 from trajvit.report.draw import (
   GroupedClips,
   clip_panels,
   group_clips,
   write_pictures,
 )
-from trajvit.training.checkpoint import Checkpoints
-from trajvit.training.config import CheckpointConfig
-from trajvit.training.functional import functional
-from trajvit.training.state import init_state
 from trajvit.types import Batch, Clip
 
-CONTEXT = dict(
-  clip_shape=CLIP_SHAPE, max_tracks=TRACKS, vocab_size=20, text_length=WORDS
-)
 SEGMENTER = dict(
   name="segmenter",
   width=24,
@@ -42,47 +32,10 @@ TUBELETS = dict(
   text=dict(name="transformer", width=16, depth=1, num_heads=2),
   embed_dim=8,
 )
-COUNT, STEP = 3, 7
-
-
-def sprites(**options):
-  return dict(name="moving_sprites", split="validation", count=COUNT, **options)
-
-
-def write_run(path, model=SEGMENTER, seed=0):
-  """A run directory whose weights are drawn at random."""
-  config = dict(
-    seed=0,
-    total_steps=1,
-    log_every=1,
-    compilation_cache="none",
-    data=dict(
-      batch_size=2,
-      clip=dict(frames=FRAMES, size=SIZE, track_grid=GRID, max_tracks=TRACKS),
-      text=dict(name="words", vocabulary=["red", "ball"], length=WORDS),
-    ),
-    model=model,
-    objectives=dict(grouping=dict(weight=1.0)),
-    optimizer=dict(learning_rate=1e-3, warmup_steps=1),
-    checkpoint=dict(every=1),
-    evals=dict(
-      cost=dict(data=sprites(tracks="none")),
-      objects=dict(name="grouping", data=sprites()),
-    ),
-  )
-  path.mkdir()
-  (path / "config.json").write_text(json.dumps(config))
-  init, _ = functional(lambda: build_model(model, seed=0, **CONTEXT))
-  rng = np.random.default_rng(seed)
-  variables = jax.tree.map(
-    lambda x: rng.normal(0.1, 0.3, x.shape).astype(x.dtype),
-    jax.eval_shape(init),
-  )
-  checkpoints = Checkpoints(path / "checkpoints", CheckpointConfig(every=1))
-  state = init_state(variables, optax.sgd(1.0), ema=False)
-  checkpoints.save(STEP, state, data={}, meta=dict(model_context=CONTEXT))
-  checkpoints.close()
-  return str(path)
+EVALS = dict(
+  cost=dict(data=sprites(tracks="none")),
+  objects=dict(name="grouping", data=sprites()),
+)
 
 
 def grouped(assignment, *, tracks=None, names=("a", "b"), run="run"):
@@ -104,7 +57,7 @@ def tracks(rng):
 
 @pytest.fixture(scope="module")
 def run_path(tmp_path_factory):
-  return write_run(tmp_path_factory.mktemp("runs") / "ours")
+  return write_run(tmp_path_factory.mktemp("runs") / "ours", SEGMENTER, EVALS)
 
 
 def test_tokens_that_follow_the_tracks_have_their_colours(rng, tracks):
@@ -144,7 +97,7 @@ def test_a_clip_that_cannot_be_read_is_left_out(tmp_path, tracks):
 
 
 def test_the_command_draws_every_clip_of_two_runs(tmp_path, run_path, capsys):
-  theirs = write_run(tmp_path / "theirs", seed=1)
+  theirs = write_run(tmp_path / "theirs", SEGMENTER, EVALS, seed=1)
   out = tmp_path / "out"
   command = ["draw", run_path, theirs, "--out", str(out), "--clips", "5"]
   assert cli.main([*command, "--gif"]) == 0
@@ -168,7 +121,7 @@ def test_the_clips_of_another_evaluation(run_path):
 
 
 def test_says_what_is_wrong(tmp_path, run_path, capsys):
-  tubelets = write_run(tmp_path / "tubelets", TUBELETS)
+  tubelets = write_run(tmp_path / "tubelets", TUBELETS, EVALS)
   for arguments, message in (
     ([tubelets], "tubelets: grouping needs a model whose tokenizer gives an"),
     ([run_path, "--eval", "davis"], "config: davis; known: cost, objects"),

@@ -1,6 +1,5 @@
 """`trajvit draw RUN...`: which token owns what in a clip, over time."""
 
-import contextlib
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,10 +7,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from trajvit.data import build_loader
 from trajvit.data.overlay import draw_tracks, legible, save_animation
 from trajvit.evaluators.grouping import blind_assignment
 from trajvit.evaluators.tubes import score
+from trajvit.report.clips import (
+  RunClips,
+  check_same_clips,
+  choose_evaluation,
+  read_clips,
+)
 from trajvit.report.pictures import (
   Panel,
   animation,
@@ -20,31 +24,20 @@ from trajvit.report.pictures import (
   sheet,
   stamped,
 )
-from trajvit.training.config import MeshConfig, RunConfig
+from trajvit.training.config import MeshConfig
 from trajvit.training.restore import restore_run
 from trajvit.training.runtime import keep_compiled_programs
 from trajvit.training.sharding import build_mesh, make_predict
-from trajvit.types import Batch
 
 
 @dataclasses.dataclass(frozen=True)
-class GroupedClips:
+class GroupedClips(RunClips):
   """Clips of an evaluation, and what a run makes of them.
 
   Attributes:
-    run: name of the run's directory.
-    step: steps it was trained for.
-    evaluation: key of the evaluation.
-    names: of the clips.
-    batch: the clips, text left out.
     assignment: [B, T, h, w] integers, the token that owns a cell or -1.
   """
 
-  run: str
-  step: int
-  evaluation: str
-  names: tuple[str, ...]
-  batch: Batch
   assignment: np.ndarray
 
 
@@ -91,13 +84,11 @@ def group_clips(
       gives no assignment.
   """
   name = Path(workdir).resolve().name
-  if count < 1:
-    raise ValueError(f"the number of clips must be at least 1, got {count}")
   try:
     restored = restore_run(workdir)
     keep_compiled_programs(restored.config.compilation_cache)
-    evaluation = _evaluation(restored.config, evaluation)
-    batch, names = _read(restored.config, evaluation, count)
+    evaluation = choose_evaluation(restored.config, evaluation, "grouping")
+    batch, names = read_clips(restored.config, evaluation, count)
     predict = make_predict(restored.apply, build_mesh(MeshConfig()))
     assignment = blind_assignment(predict, restored.variables, batch)
   except ValueError as error:
@@ -122,7 +113,7 @@ def write_pictures(
     ValueError: the runs do not look at the same frames of the same clips.
   """
   for other in runs[1:]:
-    _check_same_clips(runs[0], other)
+    check_same_clips(runs[0], other)
   out = Path(out)
   out.mkdir(parents=True, exist_ok=True)
   paths = []
@@ -160,43 +151,6 @@ def clip_panels(runs: Sequence[GroupedClips], row: int) -> list[Panel]:
     drawn = draw_tracks(gray(frames), match_labels(labels, reference))
     panels.append(Panel(run.run, detail, drawn))
   return panels
-
-
-def _evaluation(config: RunConfig, key: str | None) -> str:
-  """The key of the evaluation to take clips from."""
-  evals = config.evals
-  if key is None and evals:
-    grouping = [k for k in evals if evals[k].spec["name"] == "grouping"]
-    return (grouping or list(evals))[0]
-  if key not in evals:
-    raise ValueError(
-      f"no such evaluation in the config: {key}; "
-      f"known: {', '.join(evals) or 'none'}"
-    )
-  return key
-
-
-def _read(config: RunConfig, key: str, count: int):
-  """One batch of the first clips of an evaluation, and their names."""
-  source = dict(config.evals[key].data, batch_size=count)
-  data = dict(config.data, text=None, packing=None)
-  loader = build_loader(data, source, seed=config.seed)
-  with contextlib.closing(loader.evaluate()) as batches:
-    batch, info = next(batches)
-  if not batch.valid.any():
-    raise ValueError(f"none of the first {count} clips of {key} can be read")
-  return batch, info.names
-
-
-def _check_same_clips(one: GroupedClips, other: GroupedClips) -> None:
-  """Raises ValueError where frames of the two cannot stand side by side."""
-  times = [run.batch.clip.times for run in (one, other)]
-  if one.names != other.names or not np.array_equal(*times):
-    raise ValueError(
-      f"{one.run} and {other.run} look at different clips or frames in "
-      f"{one.evaluation}: {times[0].shape[1]} frames of {', '.join(one.names)} "
-      f"and {times[1].shape[1]} frames of {', '.join(other.names)}"
-    )
 
 
 def _count(labels: np.ndarray) -> int:
