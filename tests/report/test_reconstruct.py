@@ -88,6 +88,7 @@ def run_path(tmp_path_factory):
   return write_run(tmp_path_factory.mktemp("runs") / "ours", MODEL, EVALS)
 
 
+@pytest.mark.slow
 def test_budgets_are_those_of_the_evaluation(run_path):
   found = remake_clips(run_path, None, 2)
   assert (found.run, found.step, found.evaluation) == ("ours", STEP, "back")

@@ -10,6 +10,7 @@ matplotlib.use("agg")
 from matplotlib import pyplot as plt  # noqa: E402
 from matplotlib import ticker  # noqa: E402
 
+from trajvit.report import budgets  # noqa: E402
 from trajvit.report.runs import Run, group_runs  # noqa: E402
 
 
@@ -60,18 +61,78 @@ def accuracy_against(
 
 
 def curves(runs: list[Run]) -> bytes:
-  """Draws training loss, and validation R@5 over steps and over compute."""
-  figure, (loss, steps, compute) = plt.subplots(1, 3, figsize=(13, 3.6))
+  """Draws training loss, and validation R@5 over steps and over compute.
+
+  The loss alone where no run has a validation.
+  """
+  validated = any(run.curve("validation/t2v_R@5")[0] for run in runs)
+  count = 3 if validated else 1
+  figure, axes = plt.subplots(
+    1, count, figsize=(13 if validated else 6, 3.6), squeeze=False
+  )
+  loss = axes[0][0]
   for color, (name, group) in _colored(runs):
     for i, run in enumerate(group):
       style = dict(color=color, label=name if i == 0 else None, alpha=0.8)
       loss.plot(*run.curve("train/loss"), **style)
-      at, score = run.curve("validation/t2v_R@5")
-      steps.plot(at, score, marker=".", **style)
-      if run.step_gflops is not None:
-        tflops = [step * run.step_gflops / 1000 for step in at]
-        compute.plot(tflops, score, marker=".", **style)
+      if validated:
+        _validation(run, axes[0][1:], style)
   loss.set(xlabel="step", ylabel="training loss", title="loss")
+  for axis in axes[0]:
+    axis.grid(alpha=0.3)
+  loss.legend(fontsize=7)
+  return _png(figure)
+
+
+def against_budget(runs: list[Run]) -> bytes:
+  """Draws every score of `budgets` against the tokens of a step that are read.
+
+  A method is a curve through the means of its seeds, or one point where its
+  runs read a fixed number. A dashed line is what a score is held against.
+  """
+  scores = budgets.budget_scores(runs)
+  columns = min(3, len(scores))
+  rows = -(-len(scores) // columns)
+  figure, axes = plt.subplots(
+    rows, columns, figsize=(4.4 * columns, 3.6 * rows), squeeze=False
+  )
+  for axis in axes.flat[len(scores) :]:
+    axis.remove()
+  for axis, (key, score) in zip(axes.flat, scores, strict=False):
+    ticks = set()
+    for color, (name, group) in _colored(runs):
+      found = [budgets.curve(run, key, score) for run in group]
+      counts = sorted(set().union(*found))
+      seeds = [[one[k] for one in found if k in one] for k in counts]
+      means = [statistics.mean(values) for values in seeds]
+      spread = [
+        [mean - min(x) for mean, x in zip(means, seeds, strict=True)],
+        [max(x) - mean for mean, x in zip(means, seeds, strict=True)],
+      ]
+      ticks |= set(counts)
+      if counts:
+        style = dict(marker="o", markersize=4, capsize=2, color=color)
+        axis.errorbar(counts, means, spread, label=name, **style)
+    held_against = [run.metric(key, score.reference) for run in runs]
+    for value in {x for x in held_against if x is not None}:
+      axis.axhline(value, color="grey", linestyle="--", linewidth=1)
+    axis.set(title=key, xlabel="tokens of a step, k", ylabel=score.label)
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(sorted(ticks), [str(k) for k in sorted(ticks)])
+    axis.minorticks_off()
+    axis.grid(alpha=0.3)
+  axes[0][0].legend(fontsize=7)
+  return _png(figure)
+
+
+def _validation(run, axes, style):
+  """Adds a run's R@5 on validation, over steps and over compute."""
+  steps, compute = axes
+  at, score = run.curve("validation/t2v_R@5")
+  steps.plot(at, score, marker=".", **style)
+  if run.step_gflops is not None:
+    tflops = [step * run.step_gflops / 1000 for step in at]
+    compute.plot(tflops, score, marker=".", **style)
   steps.set(
     xlabel="step", ylabel="t2v R@5 (%)", title="validation, equal steps"
   )
@@ -81,10 +142,6 @@ def curves(runs: list[Run]) -> bytes:
     title="validation, equal compute",
   )
   _logarithmic(compute)
-  for axis in (loss, steps, compute):
-    axis.grid(alpha=0.3)
-  loss.legend(fontsize=7)
-  return _png(figure)
 
 
 def _colored(runs):

@@ -4,7 +4,7 @@ import base64
 import html
 from pathlib import Path
 
-from trajvit.report import figures, table
+from trajvit.report import budgets, figures, table
 from trajvit.report.runs import Run, differing_manifests
 
 STYLE = """
@@ -28,6 +28,7 @@ def write_page(
   title: str,
   ours: str | None = None,
   pictures: list[tuple[str, bytes]] = (),
+  reconstructions: list[tuple[str, bytes]] = (),
   notes: list[str] = (),
 ) -> Path:
   """Writes a page that compares runs.
@@ -37,7 +38,8 @@ def write_page(
     runs: of all methods and seeds.
     title: headline.
     ours: the method that is compared with all others at equal compute.
-    pictures: (caption, PNG bytes) to show below the figures.
+    pictures: of trajectories, (caption, PNG bytes) to show below the figures.
+    reconstructions: (caption, PNG or GIF bytes), likewise.
     notes: sentences above the table, about what the numbers mean.
 
   Returns:
@@ -48,7 +50,8 @@ def write_page(
   parts += [f"<p>{html.escape(note)}</p>" for note in notes]
   parts.append(_table(*table.comparison(runs)))
   parts += [f"<p class=note>{html.escape(x)}</p>" for x in _provenance(runs)]
-  parts.append("<h2>Accuracy against tokens, and against compute</h2>")
+  if galleries:
+    parts.append("<h2>Accuracy against tokens, and against compute</h2>")
   for cost, label in (
     ("tokens_per_clip_mean", "tokens per clip (mean)"),
     ("GFLOPs_per_clip", "GFLOPs per clip, tokenizer counted"),
@@ -56,6 +59,10 @@ def write_page(
     if galleries and any(run.metric("cost", cost) for run in runs):
       image = figures.accuracy_against(runs, cost, label, galleries)
       parts.append(_image(image, label))
+  if budgets.budget_scores(runs):
+    parts.append("<h2>Against the tokens that are read</h2>")
+    parts.append(_table(*budgets.as_table(runs)))
+    parts.append(_image(figures.against_budget(runs), "scores against k"))
   parts.append("<h2>Training</h2>")
   parts.append(_image(figures.curves(runs), "curves"))
   equal = table.equal_compute(runs, ours) if ours else []
@@ -77,11 +84,15 @@ def write_page(
       for row in equal
     ]
     parts.append(_table(header, rows))
-  if pictures:
-    parts.append("<h2>Trajectories</h2>")
-  for caption, image in pictures:
-    parts.append(f"<p>{html.escape(caption)}</p>")
-    parts.append(_image(image, caption))
+  for heading, shown in (
+    ("Trajectories", pictures),
+    ("Reconstructions", reconstructions),
+  ):
+    if shown:
+      parts.append(f"<h2>{heading}</h2>")
+    for caption, image in shown:
+      parts.append(f"<p>{html.escape(caption)}</p>")
+      parts.append(_image(image, caption))
   path = Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   body = "\n".join(parts)
@@ -122,6 +133,8 @@ def _table(header, rows):
   return f"<div class=scroll><table>{line(header, 'th')}\n{body}</table></div>"
 
 
-def _image(png, alt):
-  data = base64.b64encode(png).decode()
-  return f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{data}">'
+def _image(data, alt):
+  """An image of PNG or GIF bytes, inside the page."""
+  kind = "gif" if data.startswith(b"GIF8") else "png"
+  source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+  return f'<img alt="{html.escape(alt)}" src="{source}">'

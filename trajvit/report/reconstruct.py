@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax
 import numpy as np
 from PIL import Image
 
@@ -27,6 +28,7 @@ from trajvit.training.runtime import keep_compiled_programs
 from trajvit.training.sharding import build_mesh, make_predict
 
 EVALUATOR = "reconstruction"
+_stored = jax.jit(made_and_true, static_argnums=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,8 +191,8 @@ def _own_budgets(config: RunConfig) -> Sequence[int]:
 
 def _levels(outputs, model, valid):
   """The frames that a model has made, [B, T, H, W, 3] uint8."""
-  normalization = model.get("normalization", "symmetric")
-  made = np.asarray(made_and_true(outputs, normalization)[0])
+  pair = {name: outputs.get(name) for name in ("frames", "target_frames")}
+  made = np.asarray(_stored(pair, model.get("normalization", "symmetric"))[0])
   if not np.isfinite(made[valid]).all():
     raise ValueError("the frames that the model makes are not finite")
   return np.rint(np.nan_to_num(made) * LEVELS).astype(np.uint8)

@@ -29,8 +29,8 @@ class Run:
   @property
   def tracks(self) -> str:
     """Where the model's tracks come from: it decides what a result is worth."""
-    tokenizer = self.config["model"]["tokenizer"]["name"]
-    if not tokenizer.startswith("trajectory"):
+    tokenizer = self.config["model"].get("tokenizer", {"name": "none"})
+    if not tokenizer["name"].startswith("trajectory"):
       return "none used"
     truth = {
       result["manifest"].get("tracks_are_ground_truth")
@@ -49,6 +49,14 @@ class Run:
   def metric(self, key: str, name: str) -> float | None:
     """Returns a metric of an evaluation, or None where it was not made."""
     return self.evals.get(key, {}).get("metrics", {}).get(name)
+
+  def evaluated_by(self, evaluator: str) -> list[str]:
+    """Returns the keys of the evaluations by an evaluator, a name."""
+    return [
+      key
+      for key, result in self.evals.items()
+      if result["manifest"].get("evaluator", {}).get("name") == evaluator
+    ]
 
   def curve(self, name: str) -> tuple[list[int], list[float]]:
     """Returns the steps and the values of a column of metrics.jsonl."""

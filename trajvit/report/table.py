@@ -30,21 +30,21 @@ def comparison(runs: list[Run]) -> tuple[list[str], list[list[str]]]:
     row = [
       name,
       group[0].tracks,
-      _cell([run.metric("cost", "tokens_per_clip_mean") for run in group]),
-      _cell([run.metric("cost", "tokens_per_clip_p95") for run in group], 0),
-      _cell([run.metric("cost", "GFLOPs_per_clip") for run in group], 3),
-      _cell([1 / run.step_seconds for run in group]),
+      cell([run.metric("cost", "tokens_per_clip_mean") for run in group]),
+      cell([run.metric("cost", "tokens_per_clip_p95") for run in group], 0),
+      cell([run.metric("cost", "GFLOPs_per_clip") for run in group], 3),
+      cell([1 / run.step_seconds for run in group]),
     ]
     for gallery in galleries:
       for way in DIRECTIONS:
         ranks = [
-          _cell([run.metric(gallery, f"{way}_R@{k}") for run in group])
+          cell([run.metric(gallery, f"{way}_R@{k}") for run in group])
           for k in (1, 5)
         ]
         row.append(" / ".join(ranks))
     for gallery in choices:
       row.append(
-        _cell([run.metric(gallery, "choice_accuracy") for run in group])
+        cell([run.metric(gallery, "choice_accuracy") for run in group])
       )
     rows.append(row)
   return header, rows
@@ -52,7 +52,12 @@ def comparison(runs: list[Run]) -> tuple[list[str], list[list[str]]]:
 
 def gallery_keys(runs: list[Run]) -> list[str]:
   """Returns the evaluations that are test galleries, the hardest last."""
-  keys = {key for run in runs for key in run.evals} - set(NOT_GALLERIES)
+  keys = {
+    key
+    for run in runs
+    for key, result in run.evals.items()
+    if "t2v_R@5" in result["metrics"]
+  } - set(NOT_GALLERIES)
   return sorted(keys, key=lambda key: (key.startswith("hard"), key))
 
 
@@ -94,6 +99,20 @@ def equal_compute(runs: list[Run], ours: str) -> list[dict]:
   return rows
 
 
+def cell(values: list[float | None], digits: int = 1) -> str:
+  """Returns the mean over seeds and their spread, "-" without a value.
+
+  None is a seed without one; `digits` are those after the point.
+  """
+  values = [value for value in values if value is not None]
+  if not values:
+    return "-"
+  text = f"{statistics.mean(values):.{digits}f}"
+  if len(values) > 1:
+    text += f"±{(max(values) - min(values)) / 2:.{digits}f}"
+  return text
+
+
 def _total(run):
   return run.step_gflops * run.config["total_steps"]
 
@@ -108,16 +127,6 @@ def _at_compute(run, budget):
       share = (at - steps[i - 1]) / (steps[i] - steps[i - 1])
       return round(at), values[i - 1] + share * (values[i] - values[i - 1])
   return None
-
-
-def _cell(values, digits=1):
-  values = [value for value in values if value is not None]
-  if not values:
-    return "-"
-  text = f"{statistics.mean(values):.{digits}f}"
-  if len(values) > 1:
-    text += f"±{(max(values) - min(values)) / 2:.{digits}f}"
-  return text
 
 
 def _aligned(header, rows):
