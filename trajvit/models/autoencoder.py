@@ -53,7 +53,8 @@ class Autoencoder(nnx.Module):
       target_frames: the same of the clip.
       video_embedding: [B, D] float32 of norm 1, the mean of the kept tokens.
       tokens: the kept Tokens, before they are quantized.
-      aux: {"tokenizer", "quantizer", "decoder"}.
+      aux: {"tokenizer", "quantizer", "decoder"}; in training "adversarial" and
+        "perceptual" too, where the reconstruction has these.
       batch_stats: new running statistics, {} where there are none.
       metrics: {name: scalar} for the log.
     """
@@ -67,7 +68,9 @@ class Autoencoder(nnx.Module):
       probabilities=self.probabilities,
       key=keys[1],
     )
-    made = self.reconstruction(tokens, kept.mask, clip, key=keys[2])
+    made = self.reconstruction(
+      tokens, kept.mask, clip, valid=batch.valid, key=keys[2]
+    )
     stats = {
       "tokenizer": read.pop("batch_stats", {}),
       "reconstruction": made["batch_stats"],

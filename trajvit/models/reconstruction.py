@@ -10,6 +10,9 @@ from trajvit.layers.decoder import Decoder
 from trajvit.layers.linear import Linear
 from trajvit.layers.norm import LayerNorm
 from trajvit.layers.statistics import nested
+from trajvit.models.adversary import Adversary
+from trajvit.models.perceptual import Perceptual
+from trajvit.models.prior import CodePrior
 from trajvit.ops.tokens import zero_masked
 from trajvit.quantizers import Quantizer
 from trajvit.types import Clip, Tokens
@@ -22,6 +25,9 @@ class Reconstruction(nnx.Module):
     quantizer: of the codes, see `quantizers.quantizer`.
     decoder: of tokens as wide as its codes, see `layers.decoder`.
     width: of the tokens.
+    adversary: judges the frames that are made in training; None: nobody does.
+    perceptual: compares their features with those of the truth, likewise.
+    prior: guesses each code from those in front of it in training, likewise.
     dtype: of the products; the quantizer is float32.
     rngs: holds the key of the initial values.
   """
@@ -32,15 +38,26 @@ class Reconstruction(nnx.Module):
     decoder: Decoder,
     *,
     width: int,
+    adversary: Adversary | None = None,
+    perceptual: Perceptual | None = None,
+    prior: CodePrior | None = None,
     dtype=jnp.float32,
     rngs: nnx.Rngs,
   ):
     self.quantizer, self.decoder = quantizer, decoder
+    self.adversary, self.perceptual = adversary, perceptual
+    self.prior = prior
     self.norm = LayerNorm(width, dtype=dtype)
     self.down = Linear(width, quantizer.dim, dtype=dtype, rngs=rngs)
 
   def __call__(
-    self, tokens: Tokens, kept: jax.Array, clip: Clip, *, key=None
+    self,
+    tokens: Tokens,
+    kept: jax.Array,
+    clip: Clip,
+    *,
+    valid: jax.Array | None = None,
+    key=None,
   ) -> dict:
     """Returns what a model adds to its outputs.
 
@@ -49,6 +66,8 @@ class Reconstruction(nnx.Module):
         its usage do not depend on what is kept.
       kept: [B, N] bool, those that the decoder reads.
       clip: the truth, in the model's normalised space.
+      valid: [B] bool, False = a clip that only fills the batch, which an
+        adversary and its statistics leave out; None: all are real.
       key: given in training, where the decoder is shown the truth and measures
         its loss; it makes the frames from tokens alone otherwise.
 
@@ -58,11 +77,16 @@ class Reconstruction(nnx.Module):
       target_frames: those of the clip.
       aux: `quantizer`, with its `indices`, of discrete codes their `sizes` [G]
         int32, and `losses`; `decoder`, in training what a loss compares, see
-        `layers.decoder`.
-      batch_stats: of the quantizer, {} if it keeps none.
+        `layers.decoder`; in training `adversarial`, `perceptual` and
+        `prior`, where there are such parts, see these.
+      batch_stats: of the quantizer and of the adversary, {} if there are none.
       metrics: {name: scalar}, the quantizer's.
+
+    Raises:
+      ValueError: in training, someone is to judge frames that the decoder does
+        not make.
     """
-    keys = (None, None) if key is None else jax.random.split(key)
+    keys = (None,) * 3 if key is None else jax.random.split(key, 3)
     z = self.down(self.norm(tokens.features))
     codes, told = self.quantizer(z, tokens.mask, key=keys[0])
     read = zero_masked(
@@ -78,10 +102,17 @@ class Reconstruction(nnx.Module):
     stats, metrics = told.pop("batch_stats", {}), told.pop("metrics", {})
     if self.quantizer.sizes:
       told["sizes"] = jnp.array(self.quantizer.sizes, jnp.int32)
+    aux = {"quantizer": told, "decoder": made}
+    if key is not None:
+      if self.prior is not None:
+        aux["prior"] = self._guess(codes, told["indices"], tokens.mask, keys[2])
+      aux |= self._judge(frames, clip, valid)
+      if "batch_stats" in aux.get("adversarial", {}):
+        stats["adversary"] = aux["adversarial"].pop("batch_stats")
     return {
       "frames": frames,
       "target_frames": clip.frames,
-      "aux": {"quantizer": told, "decoder": made},
+      "aux": aux,
       "batch_stats": stats,
       "metrics": {f"quantizer/{name}": x for name, x in metrics.items()},
     }
@@ -101,3 +132,24 @@ class Reconstruction(nnx.Module):
     codes = self.quantizer.decode_indices(indices)
     read = zero_masked(dataclasses.replace(tokens, features=codes))
     return self.decoder(read, **options)[0]
+
+  def _guess(self, codes, indices, mask, key):
+    """What the prior says of the codes of all tokens."""
+    size = self.quantizer.sizes[0]
+    codebook = self.quantizer.decode_indices(jnp.arange(size)[:, None])
+    return self.prior(codes, indices[..., 0], mask, codebook, key=key)
+
+  def _judge(self, made, clip, valid):
+    """What those say, by name, who look at the frames made in training."""
+    parts = {"adversarial": self.adversary, "perceptual": self.perceptual}
+    parts = {name: part for name, part in parts.items() if part is not None}
+    if parts and made is None:
+      raise ValueError(
+        f"{' and '.join(parts)} need a decoder that makes whole frames in "
+        f"training, such as pixel, got {type(self.decoder).__name__}"
+      )
+    mask = clip.frame_mask
+    if valid is not None:
+      known = jnp.broadcast_to(valid[:, None], clip.frames.shape[:2])
+      mask = known if mask is None else mask & known
+    return {name: part(made, clip.frames, mask) for name, part in parts.items()}

@@ -84,8 +84,8 @@ class VideoText(nnx.Module):
       bias: [] float32, of the sigmoid loss.
       tokens: the Tokens that enter the first encoder stage, registers aside.
       frames, target_frames: with a reconstruction, see `models.autoencoder`.
-      aux: {"tokenizer": ..., "encoder": ...}, and "quantizer" and "decoder"
-        with a reconstruction.
+      aux: {"tokenizer": ..., "encoder": ...}, and with a reconstruction those
+        of `models.autoencoder`.
       batch_stats: new running statistics, {} where there are none.
       metrics: {name: scalar} for the log, from the encoder, {} at times; and
         `tokenizer/overflow`, tokens a clip for which the tokenizer had no slot,
@@ -113,7 +113,9 @@ class VideoText(nnx.Module):
       metrics["tokenizer/overflow"] = lost
     made = {}
     if self.reconstruction is not None:
-      made = self.reconstruction(tokens, kept.mask, clip, key=keys[3])
+      made = self.reconstruction(
+        tokens, kept.mask, clip, valid=batch.valid, key=keys[3]
+      )
       aux |= made.pop("aux")
       stats["reconstruction"] = made.pop("batch_stats")
       metrics |= made.pop("metrics")

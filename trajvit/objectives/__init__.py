@@ -1,10 +1,12 @@
 """Objectives: (outputs, batch) -> (loss, metrics). `OBJECTIVES` names them."""
 
+from trajvit.objectives.adversarial import adversarial
 from trajvit.objectives.alignment import alignment
 from trajvit.objectives.classification import classification
 from trajvit.objectives.contrastive import contrastive, sigmoid
 from trajvit.objectives.gate import gate_distillation
 from trajvit.objectives.grouping import grouping
+from trajvit.objectives.prior import prior
 from trajvit.objectives.reconstruction import (
   perceptual,
   quantization,
@@ -15,6 +17,7 @@ from trajvit.objectives.weighted import OBJECTIVES, build_objectives
 
 __all__ = [
   "OBJECTIVES",
+  "adversarial",
   "alignment",
   "build_objectives",
   "classification",
@@ -22,6 +25,7 @@ __all__ = [
   "gate_distillation",
   "grouping",
   "perceptual",
+  "prior",
   "quantization",
   "reconstruction",
   "reduction",

@@ -5,11 +5,13 @@ from collections.abc import Callable
 
 import jax
 
+from trajvit.objectives.adversarial import adversarial
 from trajvit.objectives.alignment import alignment
 from trajvit.objectives.classification import classification
 from trajvit.objectives.contrastive import contrastive, sigmoid
 from trajvit.objectives.gate import gate_distillation
 from trajvit.objectives.grouping import grouping
+from trajvit.objectives.prior import prior
 from trajvit.objectives.reconstruction import (
   perceptual,
   quantization,
@@ -32,6 +34,8 @@ OBJECTIVES = Table(
     "quantization": quantization,
     "perceptual": perceptual,
     "alignment": alignment,
+    "adversarial": adversarial,
+    "prior": prior,
   },
 )
 

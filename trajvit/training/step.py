@@ -37,7 +37,8 @@ def make_train_step(
 
   Args:
     apply: `apply(variables, batch, key) -> outputs`.
-    objectives: `(outputs, batch) -> (loss, metrics)`.
+    objectives: `(outputs, batch) -> (loss, metrics)`; they find the number of
+      steps done, [] int32, in `outputs["step"]`.
     tx: the optimizer.
     schedule: step -> learning rate, for the metrics.
     accumulate_steps: A, divides the batch size.
@@ -52,7 +53,7 @@ def make_train_step(
     `outputs["metrics"]` under the names they have there.
   """
 
-  def loss(params, batch_stats, batch, key):
+  def loss(params, batch_stats, batch, key, step):
     # Zero gradients, which the compiler then does not compute either.
     params = jax.tree.map(
       lambda fixed, x: jax.lax.stop_gradient(x) if fixed else x,
@@ -61,7 +62,7 @@ def make_train_step(
     )
     variables = {"params": params, "batch_stats": batch_stats}
     outputs = apply(variables, batch, key)
-    value, metrics = objectives(outputs, batch)
+    value, metrics = objectives(outputs | {"step": step}, batch)
     mask = outputs["tokens"].mask
     metrics = {f"train/{name}": x for name, x in metrics.items()} | {
       "train/loss": value,
@@ -74,13 +75,15 @@ def make_train_step(
 
   gradient = jax.grad(loss, has_aux=True)
 
-  def accumulated(params, batch_stats, batch, key):
+  def accumulated(params, batch_stats, batch, key, step):
     """The mean over micro-batches; running statistics go from one to next."""
     count = accumulate_steps
 
     def one(carry, inputs):
       batch_stats, total = carry
-      grads, (batch_stats, metrics) = gradient(params, batch_stats, *inputs)
+      grads, (batch_stats, metrics) = gradient(
+        params, batch_stats, *inputs, step
+      )
       total = jax.tree.map(lambda t, x: t + x / count, total, grads)
       return (batch_stats, total), metrics
 
@@ -97,7 +100,7 @@ def make_train_step(
     key = jax.random.fold_in(key, state.step)
     backward = gradient if accumulate_steps == 1 else accumulated
     grads, (batch_stats, metrics) = backward(
-      state.params, state.batch_stats, batch, key
+      state.params, state.batch_stats, batch, key, state.step
     )
     norm = optax.global_norm(grads)
     metrics |= {"train/grad_norm": norm, "train/lr": schedule(state.step)}
