@@ -21,6 +21,11 @@ class OptimizerConfig:
     frozen: regular expressions; a parameter in whose path one is found, such as
       `^features/`, keeps the value it starts with: it has no gradient, no decay
       and no moments.
+    rates: {regular expression: factor of the learning rate}, such as
+      `{"/adversary/": 0.5}`, for the parameters in whose path it is found.
+      They are a group of their own: `clip_norm` bounds the norm of their
+      gradients, and that of all others without them. No two may find the same
+      parameter.
   """
 
   learning_rate: float
@@ -33,11 +38,17 @@ class OptimizerConfig:
   accumulate_steps: int = 1
   ema_decay: float = 0.0
   frozen: tuple[str, ...] = ()
+  rates: dict[str, float] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self):
     if isinstance(self.frozen, str):
       raise ValueError(
         f"config.optimizer.frozen must be several patterns, got {self.frozen!r}"
+      )
+    if any(factor < 0 for factor in self.rates.values()):
+      raise ValueError(
+        "config.optimizer.rates must be at least 0; what is to stand still is "
+        f"for config.optimizer.frozen; got {self.rates}"
       )
 
 

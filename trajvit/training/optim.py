@@ -1,4 +1,4 @@
-"""AdamW with decay groups by parameter path, clipping, and frozen parts."""
+"""AdamW with groups by parameter path: decay, rates, and frozen parts."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -24,6 +24,7 @@ NO_DECAY = frozenset(
     "codebook",
     "latents",
     "mask_token",
+    "null_vectors",
     "position",
     "positions",
     "registers",
@@ -63,14 +64,32 @@ def frozen_mask(params: dict, patterns: Sequence[str]) -> dict:
   Raises:
     ValueError: a pattern that is found in no path: nothing would be frozen.
   """
-  leaves = jax.tree_util.tree_leaves_with_path(params)
-  names = [path_name(path) for path, _ in leaves]
-  unused = [p for p in patterns if not any(re.search(p, x) for x in names)]
-  if unused:
-    raise ValueError(
-      f"config.optimizer.frozen has patterns that match no parameter: {unused}"
-    )
+  _check_used(params, patterns, "frozen")
   return _found(params, patterns)
+
+
+def rate_groups(params: dict, patterns: Sequence[str]) -> dict:
+  """Returns `params` with the pattern found in the path of every array, or "".
+
+  Args:
+    params: nested dict of arrays.
+    patterns: regular expressions, each to be found in the path of some array.
+
+  Raises:
+    ValueError: a pattern that is found in no path, or two in one.
+  """
+  _check_used(params, patterns, "rates")
+
+  def group(path, _):
+    name = path_name(path)
+    found = [p for p in patterns if re.search(p, name)]
+    if len(found) > 1:
+      raise ValueError(
+        f"config.optimizer.rates has several patterns for {name}: {found}"
+      )
+    return found[0] if found else ""
+
+  return jax.tree_util.tree_map_with_path(group, params)
 
 
 def build_optimizer(
@@ -86,16 +105,32 @@ def build_optimizer(
     total_steps=total_steps,
     floor=config.floor,
   )
-  adamw = optax.adamw(
-    schedule,
-    b1=config.b1,
-    b2=config.b2,
-    weight_decay=config.weight_decay,
-    mask=decay_mask,
-  )
-  tx = adamw
-  if config.clip_norm:
-    tx = optax.chain(optax.clip_by_global_norm(config.clip_norm), adamw)
+
+  def adamw(schedule):
+    tx = optax.adamw(
+      schedule,
+      b1=config.b1,
+      b2=config.b2,
+      weight_decay=config.weight_decay,
+      mask=decay_mask,
+    )
+    if not config.clip_norm:
+      return tx
+    return optax.chain(optax.clip_by_global_norm(config.clip_norm), tx)
+
+  tx = adamw(schedule)
+  if config.rates:
+    groups = {
+      pattern: adamw(_scaled(schedule, factor))
+      for pattern, factor in config.rates.items()
+    }
+    tx = optax.partition(
+      groups | {"": tx},
+      # A stand-in for parameters is one leaf, see below: of any group.
+      lambda params: (
+        rate_groups(params, config.rates) if isinstance(params, dict) else ""
+      ),
+    )
   if config.frozen:
     tx = optax.partition(
       {False: tx, True: optax.set_to_zero()},
@@ -110,3 +145,19 @@ def _found(params, patterns):
   return jax.tree_util.tree_map_with_path(
     lambda path, _: any(re.search(p, path_name(path)) for p in patterns), params
   )
+
+
+def _scaled(schedule, factor):
+  return lambda step: factor * schedule(step)
+
+
+def _check_used(params, patterns, option):
+  """Raises ValueError for a pattern that is found in no path of `params`."""
+  leaves = jax.tree_util.tree_leaves_with_path(params)
+  names = [path_name(path) for path, _ in leaves]
+  unused = [p for p in patterns if not any(re.search(p, x) for x in names)]
+  if unused:
+    raise ValueError(
+      f"config.optimizer.{option} has patterns that match no parameter: "
+      f"{unused}"
+    )
