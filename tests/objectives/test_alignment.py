@@ -1,5 +1,7 @@
 """Alignment: cosines, of what is real, with a teacher that is not taught."""
 
+import types
+
 import jax
 import numpy as np
 import pytest
@@ -58,6 +60,28 @@ def test_of_the_same_direction_and_the_opposite(pair):
     np.testing.assert_allclose(loss, -np.sign(factor), rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+  ("schedule", "weights"),
+  [("linear", [1, 0.75, 0.25]), ("cosine", [1, 0.8535534, 0.1464466])],
+)
+def test_a_schedule_asks_less_of_a_longer_prefix(pair, schedule, weights):
+  """Of 4 tokens 1, 2 and 4 are kept."""
+  x, y = pair
+  kept = types.SimpleNamespace(mask=np.arange(4) < [[1], [2], [4]])
+  outputs = {"aux": {"alignment": {"projected": x, "target": y}}}
+  run = on_host(
+    lambda: alignment(
+      outputs | {"tokens": kept}, Batch(PIXELS), schedule=schedule
+    )
+  )
+  loss, metrics = run()
+  cosines = (x * y).sum(-1)
+  cosines /= np.linalg.norm(x, axis=-1) * np.linalg.norm(y, axis=-1)
+  want = -(np.array(weights)[:, None] * cosines).mean()
+  np.testing.assert_allclose(loss, want, rtol=1e-4)
+  np.testing.assert_allclose(metrics["cosine"], cosines.mean(), rtol=1e-4)
+
+
 def test_without_masks_all_count(pair):
   x, y = pair
   found = {"projected": x, "target": y}
@@ -71,6 +95,8 @@ def test_without_masks_all_count(pair):
 
 def test_what_is_missing_is_named(pair):
   x, y = pair
+  with pytest.raises(ValueError, match="one of const, linear, cosine, got"):
+    alignment({"aux": {}}, Batch(PIXELS), schedule="step")
   with pytest.raises(ValueError, match="aux.alignment, which has nothing"):
     alignment({"aux": {}}, Batch(PIXELS))
   with pytest.raises(ValueError, match="which has projected"):

@@ -1,0 +1,39 @@
+r"""ReToK: nested tokens whose tail is trained as often as it is read.
+
+Source: arXiv:2601.01535, known to us by its abstract. Nested dropout reads the
+last tokens seldom. M redundant registers behind the last one, copies of it at
+first, are there in training alone, so that token i of N is read N + M - i + 1
+times in N + M; how many they are is our choice.
+
+  python train.py --config=configs/retok.py \
+    --config.data.train.manifest=images --workdir=runs/retok
+
+The base is One-D-Piece's (see one_d_piece) with registers that read those in
+front of them; the paper's is a Transformer between two convolutional networks.
+"""
+
+from configs import common, titok
+
+
+def get_config(arg=""):
+  """Returns the config; `arg` may set the keys below and AUTOENCODER."""
+  arg = common.parse_arg(
+    arg,
+    encoder="B",
+    decoder="B",
+    registers=256,
+    redundant=64,
+    frames=1,
+    size=256,
+    **common.AUTOENCODER,
+  )
+  config = common.autoencoder_base(arg, common.budgets(arg.registers))
+  config.model = titok.model(
+    arg, dict(name="nested_registers"), nested=dict(mode="uniform")
+  )
+  config.model.tokenizer.redundant = arg.redundant
+  config.objectives.quantization = dict(weight=1.0)
+  config.optimizer.b2 = 0.99
+  config.optimizer.weight_decay = 1e-4
+  config.optimizer.floor = 0.1
+  return config
