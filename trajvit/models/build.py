@@ -181,15 +181,18 @@ def build_reconstruction(
   if hasattr(tokenizer, "num_registers"):
     offered["num_tokens"] = tokenizer.steps * tokenizer.num_registers
   decoder = DECODERS.build(decoder, dtype=dtype, rngs=rngs, **offered)
-  # Drawn aside: with or without them, all else starts at the same values.
-  aside = nnx.Rngs(params=jax.random.fold_in(rngs.params.key[...], 1))
+
+  def aside(stream):
+    """With or without what draws from it, all else starts at equal values."""
+    return nnx.Rngs(params=jax.random.fold_in(rngs.params.key[...], stream))
+
   judges = {}
   if adversarial is not None:
     check_arguments("adversarial", Adversary, adversarial)
-    judges["adversary"] = Adversary(**adversarial, dtype=dtype, rngs=aside)
+    judges["adversary"] = Adversary(**adversarial, dtype=dtype, rngs=aside(1))
   if perceptual is not None:
     check_arguments("perceptual", FeatureNet, perceptual)
-    network = FeatureNet(**perceptual, dtype=dtype, rngs=aside)
+    network = FeatureNet(**perceptual, dtype=dtype, rngs=aside(2))
     judges["perceptual"] = Perceptual(network, normalization=normalization)
   if prior is not None:
     check_arguments("prior", CodePrior, prior)
@@ -203,7 +206,7 @@ def build_reconstruction(
       dim=quantizer.code_dim,
       count=offered["num_tokens"],
       dtype=dtype,
-      rngs=aside,
+      rngs=aside(3),
     )
   return Reconstruction(
     quantizer, decoder, width=width, dtype=dtype, rngs=rngs, **judges
