@@ -9,6 +9,7 @@ import pytest
 from flax import nnx
 from tiny import CLIP_SHAPE, FRAMES
 
+from trajvit.ops.frame_rate import thinned
 from trajvit.tokenizers import TOKENIZERS
 from trajvit.types import Clip
 
@@ -17,12 +18,13 @@ LEAKY = {"name": "nested_registers", "patch_reads_registers": "all"}
 
 
 @functools.cache
-def make(each_step=True, pattern=None):
+def make(each_step=True, pattern=None, **options):
   """The tokenizer's parts, and the tokens of a clip at a budget, compiled."""
+  options = dict(patch=(2, 16, 16), each_step=each_step) | options
+  options = {k: dict(v) if k == "timed" else v for k, v in options.items()}
   tokenizer = TOKENIZERS.build(
-    dict(name="registers", num_registers=N, each_step=each_step, depth=2),
+    dict(name="registers", num_registers=N, depth=2, **options),
     pattern=dict(pattern) if pattern else None,
-    patch=(2, 16, 16),
     width=WIDTH,
     num_heads=2,
     clip_shape=CLIP_SHAPE,
@@ -31,8 +33,8 @@ def make(each_step=True, pattern=None):
   graphdef, state = nnx.split(tokenizer)
 
   @functools.partial(jax.jit, static_argnames="budget")
-  def run(state, clip, budget=None):
-    return nnx.merge(graphdef, state)(clip, budget=budget)[0]
+  def run(state, clip, budget=None, key=None):
+    return nnx.merge(graphdef, state)(clip, budget=budget, key=key)[0]
 
   return tokenizer, state, run
 
@@ -123,6 +125,27 @@ def test_all_registers_read_all_where_they_may(clip):
   assert np.abs(few - whole).max() > 1e-3
 
 
+@pytest.mark.parametrize(
+  "pattern", [None, pytest.param((("name", "dense"),), marks=pytest.mark.slow)]
+)
+def test_redundant_registers_are_there_in_training_alone(clip, pattern):
+  """And inference gives the first N of what training does."""
+  tokenizer, state, run = make(pattern=pattern, redundant=2)
+  registers = np.asarray(tokenizer.registers[...])
+  assert tokenizer.num_registers == registers.shape[1] == N + 2
+  np.testing.assert_array_equal(registers[:, N:], registers[:, [N - 1] * 2])
+  trained = run(state, clip, key=jax.random.key(0))
+  assert trained.features.shape[1] == tokenizer.steps * (N + 2)
+  kept = tokenizer.keep_first(trained, N + 1)
+  assert kept.mask.sum(1).tolist() == [2 * (N + 1), N + 1]
+  read = run(state, clip)
+  for name in ("features", "mask", "positions", "size"):
+    want = getattr(trained, name)
+    want = want.reshape(2, tokenizer.steps, N + 2, -1)[:, :, :N]
+    got = getattr(read, name).reshape(want.shape)
+    np.testing.assert_array_equal(got, want)
+
+
 def test_the_first_of_every_step_are_kept(clip):
   tokenizer, state, run = make()
   tokens = run(state, clip)
@@ -132,7 +155,53 @@ def test_the_first_of_every_step_are_kept(clip):
   assert not np.asarray(kept.features)[~np.asarray(kept.mask)].any()
 
 
+@functools.cache
+def timed():
+  parts = make(
+    False, timed=(("share", 0.5),), position="spatial", patch=(1, 16, 16)
+  )
+  return parts
+
+
+def test_timed_registers_know_how_far_apart_frames_are(clip):
+  """Not when the first one is, nor which numbers they have."""
+  _, state, run = timed()
+  clip = dataclasses.replace(clip, frame_mask=None)
+  times = np.tile(np.array([0, 0.1, 0.4, 0.5], np.float32), (2, 1))
+
+  def at(times, frames=clip.frames):
+    given = dataclasses.replace(clip, frames=frames, times=times)
+    return np.asarray(run(state, given).features)
+
+  plain = at(times)
+  np.testing.assert_allclose(at(times + 3), plain, atol=1e-4)
+  assert np.abs(at(2 * times) - plain).max() > 1e-3
+  turned = [2, 0, 3, 1]
+  shuffled = at(times[:, turned], clip.frames[:, turned])
+  np.testing.assert_allclose(shuffled, plain, atol=1e-5)
+  assert np.abs(at(times, clip.frames[:, turned]) - plain).max() > 1e-3
+
+
+def test_strides_leave_frames_out_in_training():
+  """Every second one, with its time, as if it had never been there."""
+  rng = np.random.default_rng(0)
+  clip = Clip(
+    frames=rng.normal(size=(64, FRAMES, 1, 1, 3)).astype(np.float32),
+    frame_mask=np.tile([True, True, True, False], (64, 1)),
+  )
+  thin = thinned(clip, jax.random.key(0), (1, 2))
+  kinds, counts = np.unique(thin.frame_mask, axis=0, return_counts=True)
+  assert kinds.astype(int).tolist() == [[1, 0, 1, 0], [1, 1, 1, 0]]
+  assert counts.min() > 16
+
+
 def test_budgets_are_checked(clip):
   tokenizer, *_ = make()
   with pytest.raises(ValueError, match=r"\[1, 4\], got 5"):
     tokenizer(clip, budget=5)
+  with pytest.raises(ValueError, match="need a clip with times, got none"):
+    timed()[0](clip)
+  with pytest.raises(ValueError, match=r"patches of one frame, got \(1, 2\)"):
+    make(strides=(1, 2))
+  with pytest.raises(ValueError, match="redundant must be at least 0, got -1"):
+    make(redundant=-1)

@@ -65,7 +65,7 @@ def rotary(x: jax.Array, positions: jax.Array, rotary_dim: int) -> jax.Array:
 
   Args:
     x: [..., N, K, d].
-    positions: [N] of any number type.
+    positions: [N], or [B, N] for x [B, N, K, d], of any number type.
     rotary_dim: even, at most d.
   """
   if rotary_dim % 2 or rotary_dim > x.shape[-1]:
@@ -73,7 +73,7 @@ def rotary(x: jax.Array, positions: jax.Array, rotary_dim: int) -> jax.Array:
       f"rotary_dim must be even and at most {x.shape[-1]}, got {rotary_dim}"
     )
   frequencies = 10000.0 ** (-np.arange(0, rotary_dim, 2) / rotary_dim)
-  return _turn(x, positions.astype(jnp.float32)[:, None] * frequencies)
+  return _turn(x, positions.astype(jnp.float32)[..., None] * frequencies)
 
 
 def rotary_3d(x: jax.Array, positions: jax.Array) -> jax.Array:
@@ -102,8 +102,9 @@ def rotary_3d(x: jax.Array, positions: jax.Array) -> jax.Array:
 
 
 def _turn(x, angle):
-  """Turns pair i of [..., N, K, d] by `angle` [N, pairs], in float32."""
-  cosine, sine = jnp.cos(angle)[:, None], jnp.sin(angle)[:, None]
+  """Turns pair i of [..., N, K, d] by `angle` [..., N, pairs], in float32."""
+  angle = angle[..., None, :]
+  cosine, sine = jnp.cos(angle), jnp.sin(angle)
   turned, rest = jnp.split(x, [2 * angle.shape[-1]], axis=-1)
   even, odd = turned[..., 0::2], turned[..., 1::2]
   pairs = [even * cosine - odd * sine, odd * cosine + even * sine]

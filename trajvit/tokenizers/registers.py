@@ -10,8 +10,10 @@ from trajvit.layers.attention_methods.context import Context
 from trajvit.layers.block import Block
 from trajvit.layers.norm import LayerNorm
 from trajvit.layers.stack import Stack
+from trajvit.layers.timed_block import TimedBlock
 from trajvit.ops.attention import Coordinates, from_pattern
 from trajvit.ops.attention.patterns import build_pattern
+from trajvit.ops.frame_rate import thinned
 from trajvit.ops.nested import keep_first
 from trajvit.ops.tokens import zero_masked
 from trajvit.tokenizers.tubelet import TubeletTokenizer
@@ -31,13 +33,27 @@ class RegisterTokenizer(nnx.Module):
   (`nested_registers`), and VideoFlexTok over steps. These read the latents of a
   frozen autoencoder or an image's pixels, here it is a clip's pixels.
 
+  Nested dropout reads the last register once in N. With M `redundant` ones
+  behind it, which training has and inference does without, that is M + 1 times
+  in N + M (ReToK, arXiv:2601.01535).
+
+  With `timed` attention it knows `clip.times` instead of numbers of frames, so
+  that clips of any frame rate can be read; with `strides` it sees clips at
+  lower rates than the decoder makes them (both: VFRTok, arXiv:2505.12053).
+
+  Attributes:
+    num_registers: of a step in training, N + M.
+
   Args:
     num_registers: N.
+    redundant: M, registers that start as copies of the last one.
     each_step: whether every layer of tubelets has N registers of its own, and
       reads the layers before it as the pattern says; else the clip is one step.
     patch: (frames, rows, columns) of a tubelet; each divides the clip.
     position: of the patches, see `tubelet`. A register is its own position.
     pattern: who reads whom, spec of an entry in PATTERNS.
+    timed: options of `layers.timed_block`; None reads no times.
+    strides: in training a clip is seen every r-th frame, r one of these.
     depth: number of blocks.
     mlp_dim: hidden width of their perceptrons; None is 4 D.
     block: tokens in a block of the attention's mask; the kernels for TPU need a
@@ -54,10 +70,13 @@ class RegisterTokenizer(nnx.Module):
     self,
     *,
     num_registers: int,
+    redundant: int = 0,
     each_step: bool = False,
     patch: tuple[int, int, int] = (2, 16, 16),
     position: str = "factorized",
     pattern: dict | None = None,
+    timed: dict | None = None,
+    strides: tuple[int, ...] = (),
     depth: int = 12,
     mlp_dim: int | None = None,
     block: int = 128,
@@ -70,9 +89,18 @@ class RegisterTokenizer(nnx.Module):
   ):
     if num_registers < 1:
       raise ValueError(f"num_registers must be at least 1, got {num_registers}")
-    self.width, self.num_registers = width, num_registers
+    if redundant < 0:
+      raise ValueError(f"redundant must be at least 0, got {redundant}")
+    self.width, self.num_kept = width, num_registers
+    self.num_registers = num_registers + redundant
     self.pattern = build_pattern(pattern or {"name": "nested_registers"})
-    self.block = block
+    self.block, self.timed = block, timed is not None
+    self.strides = tuple(strides)
+    if self.strides and (patch[0] != 1 or min(self.strides) < 1):
+      raise ValueError(
+        "strides must be at least 1, for patches of one frame, got "
+        f"{self.strides} and patch {tuple(patch)}"
+      )
     self.patches = TubeletTokenizer(
       patch=patch,
       position=position,
@@ -83,13 +111,16 @@ class RegisterTokenizer(nnx.Module):
     )
     self.steps = self.patches.grid[0] if each_step else 1
     init = nnx.initializers.truncated_normal(0.02)
-    self.registers = nnx.Param(
-      init(rngs.params(), (self.steps, num_registers, width))
-    )
+    registers = init(rngs.params(), (self.steps, num_registers, width))
+    copies = jnp.repeat(registers[:, -1:], redundant, axis=1)
+    self.registers = nnx.Param(jnp.concatenate([registers, copies], axis=1))
 
     def make(rngs):
       hidden = 4 * width if mlp_dim is None else mlp_dim
-      return Block(width, num_heads, hidden, dtype=dtype, rngs=rngs)
+      sizes = width, num_heads, hidden
+      if timed is not None:
+        return TimedBlock(*sizes, timed=timed, dtype=dtype, rngs=rngs)
+      return Block(*sizes, dtype=dtype, rngs=rngs)
 
     self.blocks = Stack(make, depth, remat=remat, rngs=rngs)
     self.norm = LayerNorm(width, dtype=dtype)
@@ -100,32 +131,42 @@ class RegisterTokenizer(nnx.Module):
     """Returns the registers that have read the clip, a step after the other.
 
     Args:
-      clip: `frames` [B, T, H, W, 3] float.
-      key: unused.
+      clip: `frames` [B, T, H, W, 3] float, and `times` if these are read.
+      key: given in training, where redundant registers are returned, too, and
+        frames are left out.
       budget: how many registers of a step are computed, the first ones; None is
         all. Beside `nested_registers` that is another function than the first
         of all.
 
     Returns:
-      S budget tokens for S steps, in whose middle they are placed, and in that
-      of the frame. Steps without a real frame are masked. Aux is empty.
+      Tokens of S steps, in whose middle they are placed, and in that of the
+      frame: the budget of each, by default N, and in training N + M. Steps
+      without a real frame are masked. Aux is empty.
 
     Raises:
-      ValueError: a budget that is not in [1, N], or a clip of another shape.
+      ValueError: a budget that is not in [1, N], a clip of another shape, or
+        one without times where they are read.
     """
-    del key
     count = self.num_registers if budget is None else budget
     if not 1 <= count <= self.num_registers:
       raise ValueError(
         f"budget must be in [1, {self.num_registers}], got {budget}"
       )
+    told = self.num_kept if budget is None and key is None else count
+    if self.strides and key is not None:
+      clip = thinned(clip, key, self.strides)
     patches, _ = self.patches(clip)
     both = self._with_registers(patches, count)
-    context = Context(mask=self._mask(both.mask, count))
+    context = Context(
+      mask=self._mask(both.mask, count),
+      times=self._times(clip, count) if self.timed else None,
+    )
     features, _ = self.blocks(both.features, context)
-    features = self.norm(self._steps(features)[:, :, -count:])
-    mask = self._steps(both.mask)[:, :, -count:]
-    positions = self._steps(both.positions)[:, :, -count:]
+    first = features.shape[1] // self.steps - count
+    where = (slice(None), slice(None), slice(first, first + told))
+    features = self.norm(self._steps(features)[where])
+    mask = self._steps(both.mask)[where]
+    positions = self._steps(both.positions)[where]
     tokens = Tokens(
       features=self._flat(features),
       mask=self._flat(mask),
@@ -168,6 +209,24 @@ class RegisterTokenizer(nnx.Module):
       positions=positions,
       size=mask.astype(jnp.float32),
     )
+
+  def _times(self, clip, count):
+    """Seconds of patches and registers [B, N], the means of real frames."""
+    if clip.times is None:
+      raise ValueError("timed registers need a clip with times, got none")
+    real = clip.frame_mask
+    real = jnp.ones_like(clip.times, bool) if real is None else real
+    seconds = jnp.where(real, clip.times, 0)
+
+    def middle(parts):
+      shape = (len(seconds), parts, -1)
+      frames = jnp.maximum(real.reshape(shape).sum(-1), 1)
+      return seconds.reshape(shape).sum(-1) / frames
+
+    layers, rows, columns = self.patches.grid
+    patches = self._steps(jnp.repeat(middle(layers), rows * columns, axis=1))
+    registers = jnp.repeat(middle(self.steps)[..., None], count, axis=2)
+    return self._flat(jnp.concatenate([patches, registers], axis=2))
 
   def _mask(self, mask, count):
     """The BlockMask of patches and registers, [B, N] bool."""

@@ -10,6 +10,8 @@ from trajvit.ops.token_grid import grid_positions
 from trajvit.ops.tokens import zero_masked_frames
 from trajvit.types import Clip, Tokens
 
+POSITIONS = ("factorized", "spatial", "table")
+
 
 class TubeletTokenizer(nnx.Module):
   """Space-time patches (ViT3D): one token for every tubelet of pixels.
@@ -21,7 +23,8 @@ class TubeletTokenizer(nnx.Module):
   Args:
     patch: (frames, rows, columns) of a tubelet; each divides the clip.
     position: "factorized" adds a learned vector of the frame, of the row and of
-      the column; "table" has one for every tubelet.
+      the column; "spatial" leaves out that of the frame; "table" has one for
+      every tubelet.
     width: D.
     clip_shape: (T, H, W).
     dtype: of the products.
@@ -38,9 +41,9 @@ class TubeletTokenizer(nnx.Module):
     dtype=jnp.float32,
     rngs: nnx.Rngs,
   ):
-    if position not in ("factorized", "table"):
+    if position not in POSITIONS:
       raise ValueError(
-        f"position must be 'factorized' or 'table', got {position!r}"
+        f"position must be one of {', '.join(POSITIONS)}, got {position!r}"
       )
     self.patch, self.dtype = tuple(patch), dtype
     pairs = zip(clip_shape, self.patch, strict=True)
@@ -48,8 +51,9 @@ class TubeletTokenizer(nnx.Module):
     pixels = 3 * self.patch[0] * self.patch[1] * self.patch[2]
     self.embed = Linear(pixels, width, dtype=dtype, rngs=rngs)
     shapes = [grid]
-    if position == "factorized":
+    if position != "table":
       shapes = [(grid[0], 1, 1), (1, grid[1], 1), (1, 1, grid[2])]
+      shapes = shapes[1:] if position == "spatial" else shapes
     init = nnx.initializers.truncated_normal(0.02)
     self.positions = nnx.List(
       [nnx.Param(init(rngs.params(), (*shape, width))) for shape in shapes]

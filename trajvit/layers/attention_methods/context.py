@@ -21,6 +21,7 @@ class Context:
   Attributes:
     mask: which tokens may meet; None restricts nothing.
     bias: [B, N] float32 on the logits of keys, or None.
+    times: [B, N] float32, when a token is, in seconds, or None.
     selected: the tiles chosen for the whole stage, or None: a layer that
       chooses tiles then does so itself.
     packed: whether a row of the batch may hold several clips.
@@ -29,6 +30,7 @@ class Context:
 
   mask: AttentionMask | BlockMask | None = None
   bias: jax.Array | None = None
+  times: jax.Array | None = None
   selected: BlockMask | None = None
   packed: bool = False
   train: bool = False
