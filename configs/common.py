@@ -200,6 +200,25 @@ def autoencoder_base(arg, budgets=()) -> ml_collections.ConfigDict:
   return config
 
 
+def add_adversary(config, *, generator: float, rate: float = 1.0, **options):
+  """In place: a discriminator, that learns from a third of the run on.
+
+  Args:
+    config: of an autoencoder whose decoder makes whole frames in training.
+    generator: weight of the decoder's loss, at most.
+    rate: the discriminator's, in learning rates.
+    **options: of `Adversary`.
+  """
+  config.model.reconstruction.adversarial = options
+  config.objectives.adversarial = dict(
+    weight=1.0,
+    generator=generator,
+    start=config.total_steps // 3,
+    ramp_steps=config.total_steps // 10,
+  )
+  config.optimizer.rates = {"/adversary/": rate}
+
+
 def autoencoder_model(
   tokenizer: dict, *, width: int, num_heads: int, **parts
 ) -> dict:

@@ -24,6 +24,7 @@ def get_config(arg=""):
     decoder="B",
     registers=256,
     pattern="dense",
+    adversarial=False,
     frames=1,
     size=256,
     **common.AUTOENCODER,
@@ -33,8 +34,4 @@ def get_config(arg=""):
   config.model = titok.model(
     arg, dict(name=arg.pattern), nested=dict(mode="uniform")
   )
-  config.objectives.quantization = dict(weight=1.0)
-  config.optimizer.b2 = 0.99
-  config.optimizer.weight_decay = 1e-4
-  config.optimizer.floor = 0.1
-  return config
+  return titok.trained(config, arg)

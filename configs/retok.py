@@ -23,6 +23,7 @@ def get_config(arg=""):
     decoder="B",
     registers=256,
     redundant=64,
+    adversarial=False,
     frames=1,
     size=256,
     **common.AUTOENCODER,
@@ -32,8 +33,4 @@ def get_config(arg=""):
     arg, dict(name="nested_registers"), nested=dict(mode="uniform")
   )
   config.model.tokenizer.redundant = arg.redundant
-  config.objectives.quantization = dict(weight=1.0)
-  config.optimizer.b2 = 0.99
-  config.optimizer.weight_decay = 1e-4
-  config.optimizer.floor = 0.1
-  return config
+  return titok.trained(config, arg)

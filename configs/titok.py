@@ -7,9 +7,9 @@ cosine codebook of 4096 codes rounds the registers, and a ViT makes pixels.
     --config.data.train.manifest=images --workdir=runs/titok
 
 `encoder` and `decoder` are S, B or L; the paper has 128, 64 and 32 tokens for
-encoders of these sizes, and TiTok-BL is `decoder=L`. Here it is one stage that
-learns pixels; the paper first learns the codes of a frozen VQGAN, then adds a
-perceptual and an adversarial loss.
+encoders of these sizes, and TiTok-BL is `decoder=L`. `adversarial=True` trains
+a discriminator along. Here it is one stage that learns pixels; the paper first
+learns the codes of a frozen VQGAN, and has a perceptual loss besides.
 """
 
 from configs import common
@@ -29,16 +29,24 @@ def get_config(arg=""):
     encoder="B",
     decoder="B",
     registers=64,
+    adversarial=False,
     frames=1,
     size=256,
     **common.AUTOENCODER,
   )
   config = common.autoencoder_base(arg)
-  config.model = model(arg, pattern=dict(name="dense"))
+  config.model = model(arg, dict(name="dense"))
+  return trained(config, arg)
+
+
+def trained(config, arg):
+  """Returns `config` with the losses and the optimizer of TiTok."""
   config.objectives.quantization = dict(weight=1.0)
   config.optimizer.b2 = 0.99
   config.optimizer.weight_decay = 1e-4
   config.optimizer.floor = 0.1
+  if arg.adversarial:
+    common.add_adversary(config, generator=0.1, lecam=0.001)
   return config
 
 
