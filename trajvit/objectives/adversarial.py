@@ -28,7 +28,8 @@ def adversarial(
   as in VQGAN (arXiv:2012.09841), at most 1e4. Both are norms of the gradient of
   a loss by the decoded frames, where VQGAN takes the parameters of the last
   layer: neither needs a pass through the decoder, and g_adv, by which the
-  decoder learns anyway, costs nothing.
+  decoder learns anyway, costs nothing. g_rec is of pixels alone, without a
+  perceptual loss; of a flow decoder it would be by velocities.
 
   Args:
     outputs: `aux.adversarial` of `models.adversary` and `step` [], of the
