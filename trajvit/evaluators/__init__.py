@@ -1,5 +1,6 @@
 """Evaluators: (predict, variables) -> metrics."""
 
+from trajvit.evaluators.adaptive_length import AdaptiveLength
 from trajvit.evaluators.classification import Classification
 from trajvit.evaluators.cost import Cost
 from trajvit.evaluators.frechet import FrechetDistance
@@ -12,6 +13,7 @@ from trajvit.table import Table
 EVALUATORS = Table(
   "evaluator",
   {
+    "adaptive_length": AdaptiveLength,
     "classification": Classification,
     "cost": Cost,
     "frechet": FrechetDistance,

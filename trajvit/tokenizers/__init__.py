@@ -6,6 +6,7 @@ from trajvit.tokenizers.dtd import DtdTokenizer
 from trajvit.tokenizers.evs import EvsTokenizer
 from trajvit.tokenizers.grt import GrtTokenizer
 from trajvit.tokenizers.object_tokens import ObjectTokenizer
+from trajvit.tokenizers.recurrent import RecurrentTokenizer
 from trajvit.tokenizers.registers import RegisterTokenizer
 from trajvit.tokenizers.run_length import RunLengthTokenizer
 from trajvit.tokenizers.semantic import SemanticTokenizer
@@ -20,6 +21,7 @@ from trajvit.tokenizers.vwt import VwtInterTokenizer, VwtIntraTokenizer
 TOKENIZERS = Table(
   "tokenizer",
   {
+    "alit": RecurrentTokenizer,
     "dart": DartTokenizer,
     "dtd": DtdTokenizer,
     "evs": EvsTokenizer,
