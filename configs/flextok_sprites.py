@@ -7,10 +7,13 @@ arXiv:2502.13967); FSQ rounds them to 64,000 codes each, and a decoder makes
 frames of the first k of them, k drawn anew for every clip. The keys below make
 it another model: `nested=False` keeps all tokens always, `decoder=flow` makes
 frames from noise, `joint=True` learns from captions as well, in one model on
-one batch. Evaluations are at every budget. See docs/nested_tokens.md.
+one batch. `adversarial=True` trains a discriminator along, which the decoder
+hears of from the middle of the run on, and `perceptual=RUN` compares frames in
+the features of a finished run of feature_net_sprites besides; both are for
+decoder=pixel. Evaluations are at every budget. See docs/nested_tokens.md.
 """
 
-from configs import common
+from configs import common, feature_net_sprites
 
 PATCH = (2, 16, 16)
 LEVELS = (8, 8, 8, 5, 5, 5)
@@ -22,16 +25,28 @@ DECODERS = {
 
 
 def get_config(arg=""):
-  """Returns the config; `arg` may set the keys below and those of SPRITES."""
+  """Returns the config; `arg` may set the keys below and those of SPRITES.
+
+  Raises:
+    ValueError: an unknown decoder, or one that makes no whole frames in
+      training where these are to be judged.
+  """
   arg = common.parse_arg(
     arg,
     registers=32,
     nested=True,
     decoder="pixel",
     joint=False,
+    adversarial=False,
+    perceptual="",
     **common.SPRITES,
   )
   common.check_choice("decoder", arg.decoder, DECODERS)
+  if (arg.adversarial or arg.perceptual) and arg.decoder != "pixel":
+    raise ValueError(
+      "adversarial=True and perceptual=RUN are for decoder=pixel, "
+      f"got {arg.decoder}"
+    )
   config = common.sprites_base(arg)
   config.optimizer.learning_rate = 1e-3
   tokenizer = dict(
@@ -56,9 +71,38 @@ def get_config(arg=""):
       name="autoencoder", tokenizer=tokenizer, width=96, num_heads=4, **parts
     )
     config.objectives = dict(reconstruction=dict(weight=1.0, l2=1.0))
+  if arg.adversarial:
+    add_adversary(config)
+  if arg.perceptual:
+    add_perceptual(config, arg.perceptual)
   budgets = common.budgets(arg.registers) if arg.nested else ()
   for name in ("reconstruction", "linear_probe"):
     config.evals[name] = common.sprites_eval(
       config, name, "validation", budgets=budgets
     )
   return config
+
+
+def add_adversary(config):
+  """In place: a discriminator, that learns from the middle of the run on."""
+  config.model.reconstruction.adversarial = dict(widths=(32, 64, 128))
+  config.objectives.adversarial = dict(
+    weight=1.0,
+    generator=0.1,
+    start=config.total_steps // 2,
+    ramp_steps=config.total_steps // 10,
+    adaptive=dict(l2=1.0),
+  )
+  # A group of its own: neither side's gradients are clipped by the other's.
+  config.optimizer.rates = {"/adversary/": 0.5}
+
+
+def add_perceptual(config, run: str):
+  """In place: the network of features that a run has trained."""
+  network = feature_net_sprites.get_config().model.to_dict()
+  del network["name"]
+  config.model.reconstruction.perceptual = network
+  config.objectives.perceptual = dict(weight=0.1)
+  place = "reconstruction/perceptual/network"
+  config.warm_start = [dict(workdir=run, parts={place: ""})]
+  config.optimizer.frozen = ["^reconstruction/perceptual/"]

@@ -9,6 +9,7 @@ import pytest
 
 from configs import (
   common,
+  flextok_sprites,
   grouping_sprites,
   probe_sprites,
   quickstart_sprites,
@@ -52,6 +53,8 @@ ARGS = {
     "decoder=coordinate",
     "joint=True",
     "nested=False,registers=8",
+    "adversarial=True,perceptual=RUN",
+    "joint=True,adversarial=True",
   ],
   "grouping_sprites": [f"method={m}" for m in grouping_sprites.METHODS],
   "probe_sprites": [
@@ -273,6 +276,11 @@ WARM = [
     ["features"],
   ),
   (
+    "flextok_sprites:perceptual=RUN",
+    ["feature_net_sprites"],
+    ["reconstruction/perceptual"],
+  ),
+  (
     "probe_sprites:encoder=RUN,segmenter=RUN",
     ["quickstart_sprites:method=vit3d_256", "trajtok_sprites"],
     ["features", "adapter/regions/segmenter"],
@@ -322,6 +330,8 @@ def test_arguments_are_checked():
     quickstart_sprites.get_config("method=vit")
   with pytest.raises(ValueError, match="encoder=RUN must name"):
     probe_sprites.get_config()
+  with pytest.raises(ValueError, match="for decoder=pixel, got flow"):
+    flextok_sprites.get_config("decoder=flow,adversarial=True")
   with pytest.raises(ValueError, match="segmenter=RUN is for adapter=traj"):
     probe_sprites.get_config("encoder=a,segmenter=b,adapter=patches")
   with pytest.raises(ValueError, match="not grouping"):
