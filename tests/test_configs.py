@@ -74,6 +74,7 @@ ARGS = {
     "lengths=True,packed=True",
     "method=dense,camera=shake",
   ],
+  "larp": ["adversarial=True"],
   "videoflextok": ["patches=all"],
   "trajtok_clip": [
     "objectives=joint",
@@ -147,10 +148,18 @@ def shrink_counts(part):
 def shrink_autoencoder(model):
   """In place: what a model that makes frames has at both ends."""
   model |= {key: SMALL[key] for key in ("width", "num_heads") if key in model}
-  model["tokenizer"] |= dict(depth=1, num_registers=4)
+  tokenizer = model["tokenizer"]
+  small = dict(depth=1, num_registers=4, rounds=2, num_new=2)
+  tokenizer |= {key: x for key, x in small.items() if key in tokenizer}
+  frames, *rest = tokenizer["patch"]
+  tokenizer["patch"] = (min(frames, 4), *rest)
   decoder = model["reconstruction"]["decoder"]
   small = dict(inner_width=16, depth=1, num_heads=2, planes=(2, 4, 4))
   decoder |= {key: x for key, x in small.items() if key in decoder}
+  small = dict(prior=SMALL, adversarial=dict(widths=(8,)))
+  for part, options in small.items():
+    if part in model["reconstruction"]:
+      model["reconstruction"][part] |= options
 
 
 def shrink_model(model):
