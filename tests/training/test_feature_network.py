@@ -73,7 +73,5 @@ def test_another_model_is_refused(tmp_path):
   with pytest.raises(FileNotFoundError, match="no config.json"):
     load_features(tmp_path)
   write_config(tmp_path, MODEL | dict(name="probe"))
-  with pytest.raises(
-    ValueError, match=r"'feature_net', .* trained 'probe'"
-  ):
+  with pytest.raises(ValueError, match=r"'feature_net', .* trained 'probe'"):
     load_features(tmp_path)
