@@ -71,3 +71,18 @@ class FakeLoader:
       for slot, word in enumerate(self.captions[i] if ok else ()):
         ids[row, slot, 0], mask[row, slot, 0] = word, True
     return Text(ids, mask)
+
+
+class LabelledLoader(FakeLoader):
+  """Clips of one frame whose pixels are vectors [n], or None, and labels."""
+
+  def __init__(self, vectors, labels, **options):
+    clips = [x if x is None else x.reshape(1, 1, -1, 1) for x in vectors]
+    super().__init__(clips, **options)
+    self.labels = labels
+
+  def batch(self, rows):
+    batch, info = super().batch(rows)
+    label = [self.labels[i] if i < len(self.labels) else -1 for i in rows]
+    label = np.where(batch.valid, label, 99)  # never to be read
+    return dataclasses.replace(batch, label=label.astype(np.int32)), info

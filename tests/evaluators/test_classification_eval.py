@@ -1,29 +1,12 @@
 """Accuracy over labelled clips, against counting by hand."""
 
-import dataclasses
-
 import numpy as np
 import pytest
-from fake_loader import FakeLoader
+from fake_loader import FakeLoader, LabelledLoader
 
 from trajvit.evaluators import EVALUATORS
 
 CLASSES = 6
-
-
-class LabelledLoader(FakeLoader):
-  """Clips whose logits are their pixels, and labels."""
-
-  def __init__(self, logits, labels, **options):
-    clips = [x if x is None else x.reshape(1, 1, -1, 1) for x in logits]
-    super().__init__(clips, **options)
-    self.labels = labels
-
-  def batch(self, rows):
-    batch, info = super().batch(rows)
-    label = [self.labels[i] if i < len(self.labels) else -1 for i in rows]
-    label = np.where(batch.valid, label, 99)  # never to be read
-    return dataclasses.replace(batch, label=label.astype(np.int32)), info
 
 
 def predict(variables, batch):

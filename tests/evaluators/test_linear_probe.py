@@ -1,31 +1,14 @@
 """A probe at every budget, against folds by hand."""
 
-import dataclasses
-
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fake_loader import FakeLoader
+from fake_loader import LabelledLoader
 
 from trajvit.evaluators import EVALUATORS
 from trajvit.evaluators.ridge import ridge_accuracy
 
 WIDTH = 6
-
-
-class LabelledLoader(FakeLoader):
-  """Clips whose embedding is their pixels, and labels."""
-
-  def __init__(self, vectors, labels):
-    clips = [x if x is None else x.reshape(1, 1, -1, 1) for x in vectors]
-    super().__init__(clips)
-    self.labels = labels
-
-  def batch(self, rows):
-    batch, info = super().batch(rows)
-    label = [self.labels[i] if i < len(self.labels) else -1 for i in rows]
-    label = np.where(batch.valid, label, 99)  # never to be read
-    return dataclasses.replace(batch, label=label.astype(np.int32)), info
 
 
 def predict(variables, batch):
