@@ -11,9 +11,14 @@ def rng():
   return np.random.default_rng(0)
 
 
-@pytest.fixture(params=[True, False], ids=["graph", "tree"])
+@pytest.fixture(
+  params=[
+    pytest.param(True, id="graph"),
+    pytest.param(False, id="tree", marks=pytest.mark.slow),
+  ]
+)
 def nnx_mode(request):
-  """Runs a test in both of Flax's modes."""
+  """Runs a test in both of Flax's modes, the second among the slow tests."""
   with nnx.set_graph_mode(request.param):
     yield
 

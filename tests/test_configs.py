@@ -83,13 +83,8 @@ ARGS = {
   ],
   "trajvit_clip": ["", "packed=True"],
 }
-# Those that are not only traced by default, but run.
-QUICK = (
-  ("quickstart_sprites", "method=trajectory,packed=True"),
-  ("reduction_sprites", "method=stts_scores"),
-  ("trajtok_sprites", ""),
-  ("trajvit_clip", ""),
-)
+# What is not only traced by default, but run.
+QUICK = (("quickstart_sprites", "method=trajectory,packed=True"),)
 
 
 def cases(mark):

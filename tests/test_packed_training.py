@@ -274,6 +274,7 @@ def sharded_run():
   print(json.dumps(dict(found=found, moves=[m for m in moves if m in text])))
 
 
+@pytest.mark.slow
 def test_groups_stay_on_their_device():
   environment = os.environ | {
     "XLA_FLAGS": "--xla_force_host_platform_device_count=8",

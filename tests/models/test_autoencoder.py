@@ -100,7 +100,7 @@ def test_indices_alone_make_the_frames(batch):
   ("joint", "quantizer", "decoder"),
   [
     (True, "fsq", "pixel"),
-    (False, "vq", "flow"),
+    pytest.param(False, "vq", "flow", marks=pytest.mark.slow),
     pytest.param(False, "none", "coordinate", marks=pytest.mark.slow),
   ],
 )

@@ -47,7 +47,8 @@ def means(frames, side):
 
 def test_coarse_tokens_nest_in_fine_ones(tokens):
   fine, coarse, one = (
-    Matryoshka(k=33, grid=GRID, budget=side)(tokens)[0] for side in (4, 2, 1)
+    jax.jit(Matryoshka(k=33, grid=GRID, budget=side))(tokens)[0]
+    for side in (4, 2, 1)
   )
   assert [x.mask.shape[1] for x in (fine, coarse, one)] == [33, 9, 3]
   np.testing.assert_array_equal(fine.features[0], tokens.features[0])
@@ -61,10 +62,11 @@ def test_coarse_tokens_nest_in_fine_ones(tokens):
 
 def test_k_bounds_the_side_and_then_pools_frames(tokens):
   counts = [
-    Matryoshka(k=k, grid=GRID)(tokens)[0].mask.shape[1] for k in (33, 32, 8, 2)
+    jax.eval_shape(Matryoshka(k=k, grid=GRID), tokens)[0].mask.shape[1]
+    for k in (33, 32, 8, 2)
   ]
   assert counts == [33, 9, 3, 2]
-  last = Matryoshka(k=2, grid=GRID)(tokens)[0]
+  last = jax.jit(Matryoshka(k=2, grid=GRID))(tokens)[0]
   expected = tokens.features[0, 1:].mean(0)
   np.testing.assert_allclose(last.features[0, 1], expected, atol=1e-6)
 
@@ -83,7 +85,7 @@ def test_training_draws_a_budget_and_runs_what_inference_does(tokens):
     seen.add(side)
     alone = flex(side, seed=1)
     nnx.update(alone, state)
-    expected, told = alone(tokens)
+    expected, told = jax.jit(alone)(tokens)
     assert drawn.mask.shape[1] == 33 and told["budget"] == aux["budget"]
     # Real tokens come first, so that the smaller one is a prefix.
     slots = expected.mask.shape[1]
@@ -96,7 +98,7 @@ def test_training_draws_a_budget_and_runs_what_inference_does(tokens):
 
 def test_projector_reads_every_pooled_token_alike(tokens):
   reducer = flex(2)
-  got = reducer(tokens)[0].features
+  got = jax.jit(reducer)(tokens)[0].features
   expected = reducer.project(reducer.norm(means(tokens.features[:, 1:], 2)))
   np.testing.assert_allclose(got[0, 1:], expected[0], atol=1e-5)
 

@@ -2,6 +2,7 @@
 
 import functools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ def build(kind, **options):
 def test_zero_logits_give_the_mean_or_half_the_sum(tokens, version, scope):
   reducer = build(TokenLearner, grid=GRID, version=version, scope=scope)
   zero(reducer.maps.outer)
-  reduced, aux = reducer(tokens)
+  reduced, aux = jax.jit(reducer)(tokens)
   sets, each = (4, 2) if scope == "frame" else (1, 8)
   assert aux["maps"].shape == (2, sets, each, 24 // sets)
   for b in range(2):
@@ -76,7 +77,7 @@ def test_frames_are_mixed_by_themselves(tokens):
   reducer = build(TokenLearner, grid=GRID, version="1.0")
   changed = tokens.features.copy()
   changed[:, 7:13] += 1
-  there = reducer(tokens)[0].features
+  there = jax.jit(reducer)(tokens)[0].features
   here = reducer(
     Tokens(
       changed,
@@ -120,7 +121,7 @@ def test_pools_equal_a_loop(tokens, kind):
   }[kind]
   reducer = build(make, num_heads=2)
   reducer.latents[...] *= 50
-  reduced, _ = reducer(tokens)
+  reduced, _ = jax.jit(reducer)(tokens)
   free = tokens.mask & ~tokens.protected
   for b in range(2):
     x, latents = tokens.features[b], np.asarray(reducer.latents[...])[:8]

@@ -31,7 +31,7 @@ def test_the_heaviest_members_by_hand():
   near = [[[9], [0], [0], [0], [50], [50], [90]]]
   size = [[0, 0.9, 0.1, 0.5, 1, 2, 1]]
   tokens = make_tokens(near, size)
-  reduced, aux = Ppe(k=4, places=3, neighbors=2)(tokens)
+  reduced, aux = jax.jit(Ppe(k=4, places=3, neighbors=2))(tokens)
   places = np.asarray(aux["member_positions"])[0, :, :, 0]
   # The class token, then clusters of 3 tokens, of 2, who take turns, and of 1.
   assert places.tolist() == [[0, 0, 0], [1, 3, 2], [5, 4, 5], [6, 6, 6]]
@@ -69,7 +69,7 @@ def test_clusters_are_those_of_density_peaks(rng):
 
 def test_nothing_merges_where_every_token_fits(rng):
   tokens = make_tokens(rng.normal(size=(1, 6, 4)))
-  reduced, aux = Ppe(k=6, places=2)(tokens)
+  reduced, aux = jax.jit(Ppe(k=6, places=2))(tokens)
   np.testing.assert_array_equal(reduced.features, tokens.features)
   for place in range(2):
     np.testing.assert_array_equal(

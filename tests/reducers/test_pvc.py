@@ -88,7 +88,7 @@ def test_no_frame_reads_a_later_one(rng):
 
 def test_cells_keep_places_and_sizes(rng):
   tokens = make_tokens(rng)
-  reduced, _ = make()(tokens)
+  reduced, _ = jax.jit(make())(tokens)
   # Frames of 2 x 3 patches have a cell of 2 x 2 and one of 2 x 1.
   assert reduced.size[0].tolist() == [0] + [4, 2] * 3
   assert reduced.size[1].tolist() == [0, 3, 2, 4, 2, 0, 0]

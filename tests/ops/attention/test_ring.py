@@ -32,6 +32,7 @@ BATCH, HEADS, DIM, BLOCK = 2, 2, 8, 8
 LAYOUT = P("data", "context", "tensor")
 
 
+@pytest.mark.slow
 @starts_eight_devices
 def test_on_eight_devices():
   run_on_eight_devices(__file__)
