@@ -26,8 +26,8 @@ random choice of as many tokens at the same place: `+` where it is more than the
 spread of both together, `-` where it is less, `=` where that cannot be told.
 *latency* and *step* are the times of the video tower, forward, and forward and
 backward, over those of the encoder without a reducer, both run in turns; the
-reducer is in them. Training-free methods were put into an encoder that had
-never seen fewer tokens.
+reducer is in them. Without `--train-steps` the encoder had never seen fewer
+tokens.
 """
 HEADER = (
   "reducer",
