@@ -323,6 +323,11 @@ def test_a_config_takes_whole_parts_of_the_runs_it_starts_from(
     assert (x == sources[-1]).all(), name
 
 
+def test_budgets_end_with_all():
+  assert common.budgets(8) == (1, 2, 4, 8)
+  assert common.budgets(6) == (1, 2, 4, 6)
+
+
 def test_arguments_are_checked():
   values = common.parse_arg("steps=3,big=True", steps=1, big=False, name="x")
   assert (values.steps, values.big, values.name) == (3, True, "x")

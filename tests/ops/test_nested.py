@@ -5,7 +5,6 @@ from scipy.stats import chisquare
 
 from trajvit.ops.nested import (
   MODES,
-  budgets,
   keep_first,
   keep_probabilities,
   sample_keep,
@@ -86,10 +85,6 @@ def test_the_first_of_every_step_are_kept():
   np.testing.assert_array_equal(each.sum(-1), [[3, 2], [1, 0]])
   assert each[0, 1].tolist() == [True, True, False]
   assert keep_first(mask, 2).sum() == 6
-
-
-def test_budgets_end_with_all():
-  assert budgets(8) == (1, 2, 4, 8) and budgets(6) == (1, 2, 4, 6)
 
 
 def test_what_cannot_be_is_named():

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from trajvit.data import build_loader
+from trajvit.evaluators.made_frames import valid_clips
 from trajvit.evaluators.ranking import ranks
 from trajvit.evaluators.ridge import ridge_accuracy
 from trajvit.types import Batch
@@ -39,7 +40,7 @@ def read_gallery(config, source: dict, clips: int | None = None) -> Gallery:
   loader = build_loader(config.data, source, seed=config.seed)
   with contextlib.closing(loader.evaluate()) as found:
     for batch, _ in found:
-      valid = _valid(batch)
+      valid = valid_clips(batch)
       batches.append(batch)
       ids.append(batch.clip_id[valid])
       unknown = np.full(len(valid), -1)
@@ -60,7 +61,7 @@ def embeddings(embed, variables: dict, gallery: Gallery) -> tuple:
   vectors, told = [], []
   for batch in gallery.batches:
     found, metrics = jax.device_get(embed(variables, without_text(batch)))
-    vectors.append(found[_valid(batch)])
+    vectors.append(found[valid_clips(batch)])
     told.append(metrics)
   means = {name: float(np.mean([x[name] for x in told])) for name in told[0]}
   return np.concatenate(vectors), means
@@ -69,7 +70,7 @@ def embeddings(embed, variables: dict, gallery: Gallery) -> tuple:
 def caption_embeddings(encode, variables: dict, gallery: Gallery) -> np.ndarray:
   """Returns [n, E], of the first caption of every valid clip."""
   found = [
-    np.asarray(encode(variables, batch))[_valid(batch), 0]
+    np.asarray(encode(variables, batch))[valid_clips(batch), 0]
     for batch in gallery.batches
   ]
   return np.concatenate(found)
@@ -116,9 +117,3 @@ def probe(train: tuple, test: tuple) -> float | None:
 def without_text(batch: Batch) -> Batch:
   """Returns the batch without its captions."""
   return dataclasses.replace(batch, text=None)
-
-
-def _valid(batch):
-  if batch.valid is None:
-    return np.ones(len(batch.clip.frames), bool)
-  return np.asarray(batch.valid)

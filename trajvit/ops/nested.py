@@ -80,9 +80,3 @@ def keep_first(mask: jax.Array, keep: jax.Array | int) -> jax.Array:
   keep = jnp.asarray(keep)
   keep = keep.reshape(keep.shape + (1,) * (3 - keep.ndim))
   return mask & (jnp.arange(mask.shape[-1]) < keep)
-
-
-def budgets(count: int) -> tuple[int, ...]:
-  """Returns the powers of two below N, and N: where nested tokens are read."""
-  powers = (1 << shift for shift in range(count.bit_length()))
-  return (*(n for n in powers if n < count), count)
