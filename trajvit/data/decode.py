@@ -130,7 +130,12 @@ def write_video(
     stream.pix_fmt = "yuv420p"
     stream.gop_size = key_interval
     if stream.codec_context.name == "libx264":
-      stream.options = {"crf": "18", "preset": "veryfast"}
+      # The encoder's tree of macroblocks is not the same at every run.
+      stream.options = {
+        "crf": "18",
+        "preset": "veryfast",
+        "x264-params": "mbtree=0",
+      }
     for frame in frames:
       picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
       # By several threads the conversion is not always the same to the bit.
