@@ -6,13 +6,14 @@ import pathlib
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
-BASE = {"types", "table", "compat", "pixels"}
+BASE = {"types", "table", "compat", "pixels", "chips"}
 # package -> the packages of trajvit it may import, itself and BASE aside.
 MAY_IMPORT = {
   "types": set(),
   "table": set(),
   "compat": set(),
   "pixels": set(),
+  "chips": set(),
   "ops": set(),
   "data": set(),
   "layers": {"ops"},
@@ -43,6 +44,7 @@ WITHOUT_FLAX = {
   "types",
   "table",
   "pixels",
+  "chips",
   "ops",
   "data",
   "objectives",
