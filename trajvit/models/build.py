@@ -1,26 +1,20 @@
 """From the `model` part of a config to a model."""
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from trajvit.decoders import DECODERS
 from trajvit.encoders import ENCODERS, TEXT_ENCODERS
 from trajvit.layers.sizes import transformer_size
-from trajvit.models.adversary import Adversary
 from trajvit.models.autoencoder import Autoencoder
+from trajvit.models.build_reconstruction import build_reconstruction
 from trajvit.models.connector import Connector
 from trajvit.models.feature_net import FeatureNet
 from trajvit.models.features import FEATURES
-from trajvit.models.perceptual import Perceptual
-from trajvit.models.prior import CodePrior
 from trajvit.models.probe import Probe
-from trajvit.models.reconstruction import Reconstruction
 from trajvit.models.regions import build_regions
 from trajvit.models.segmenter import SegmenterModel
 from trajvit.models.traj_adapter import ADAPTERS
 from trajvit.models.video_text import VideoText
-from trajvit.quantizers import QUANTIZERS
 from trajvit.reducers import REDUCERS
 from trajvit.table import Table, check_arguments
 from trajvit.tokenizers import TOKENIZERS
@@ -140,77 +134,6 @@ def autoencoder(
     **shared,
   )
   return Autoencoder(tokenizer, found, normalization=normalization, **options)
-
-
-def build_reconstruction(
-  *,
-  dim: int,
-  quantizer: dict,
-  decoder: dict,
-  adversarial: dict | None = None,
-  perceptual: dict | None = None,
-  prior: dict | None = None,
-  tokenizer: nnx.Module,
-  width: int,
-  normalization: str,
-  clip_shape: tuple[int, int, int],
-  dtype,
-  rngs: nnx.Rngs,
-) -> Reconstruction:
-  """Returns a bottleneck for tokens, and a decoder behind it.
-
-  Args:
-    dim: numbers that a token has in the bottleneck.
-    quantizer: spec of an entry in QUANTIZERS.
-    decoder: spec of an entry in DECODERS. It is offered the width of the codes
-      and, of nested tokens, their number.
-    adversarial: arguments of `Adversary`; None has no discriminator.
-    perceptual: arguments of `FeatureNet`, those of the run that its weights
-      come from; None compares no features.
-    prior: arguments of `CodePrior`, of a tokenizer whose number of registers
-      is known and a quantizer with one index; None has none.
-    tokenizer: of the tokens.
-    width: of the tokens.
-    normalization: of the frames, a name in NORMALIZATIONS.
-    clip_shape: (T, H, W).
-    dtype: of the products.
-    rngs: holds the key of the initial values.
-  """
-  quantizer = QUANTIZERS.build(quantizer, dim=dim, rngs=rngs)
-  offered = dict(width=quantizer.code_dim, clip_shape=clip_shape)
-  if hasattr(tokenizer, "num_registers"):
-    offered["num_tokens"] = tokenizer.steps * tokenizer.num_registers
-  decoder = DECODERS.build(decoder, dtype=dtype, rngs=rngs, **offered)
-
-  def aside(stream):
-    """With or without what draws from it, all else starts at equal values."""
-    return nnx.Rngs(params=jax.random.fold_in(rngs.params.key[...], stream))
-
-  judges = {}
-  if adversarial is not None:
-    check_arguments("adversarial", Adversary, adversarial)
-    judges["adversary"] = Adversary(**adversarial, dtype=dtype, rngs=aside(1))
-  if perceptual is not None:
-    check_arguments("perceptual", FeatureNet, perceptual)
-    network = FeatureNet(**perceptual, dtype=dtype, rngs=aside(2))
-    judges["perceptual"] = Perceptual(network, normalization=normalization)
-  if prior is not None:
-    check_arguments("prior", CodePrior, prior)
-    if len(quantizer.sizes) != 1 or "num_tokens" not in offered:
-      raise ValueError(
-        "a prior needs a tokenizer of registers and a quantizer with one index "
-        f"a token, got {type(tokenizer).__name__} and {quantizer.sizes}"
-      )
-    judges["prior"] = CodePrior(
-      **prior,
-      dim=quantizer.code_dim,
-      count=offered["num_tokens"],
-      dtype=dtype,
-      rngs=aside(3),
-    )
-  return Reconstruction(
-    quantizer, decoder, width=width, dtype=dtype, rngs=rngs, **judges
-  )
 
 
 def with_reducers(encoder: dict, **shared) -> dict:

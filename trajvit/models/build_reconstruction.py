@@ -1,0 +1,79 @@
+"""From the `reconstruction` part of a config to what makes frames of tokens."""
+
+import jax
+from flax import nnx
+
+from trajvit.decoders import DECODERS
+from trajvit.models.adversary import Adversary
+from trajvit.models.feature_net import FeatureNet
+from trajvit.models.perceptual import Perceptual
+from trajvit.models.prior import CodePrior
+from trajvit.models.reconstruction import Reconstruction
+from trajvit.quantizers import QUANTIZERS
+from trajvit.table import check_arguments
+
+
+def build_reconstruction(
+  *,
+  dim: int,
+  quantizer: dict,
+  decoder: dict,
+  adversarial: dict | None = None,
+  perceptual: dict | None = None,
+  prior: dict | None = None,
+  tokenizer: nnx.Module,
+  width: int,
+  normalization: str,
+  clip_shape: tuple[int, int, int],
+  dtype,
+  rngs: nnx.Rngs,
+) -> Reconstruction:
+  """Returns a bottleneck for tokens, and a decoder behind it.
+
+  Args:
+    dim: numbers that a token has in the bottleneck.
+    quantizer: spec of an entry in QUANTIZERS.
+    decoder: spec of an entry in DECODERS. It is offered the width of the codes
+      and, of nested tokens, their number.
+    adversarial: arguments of `Adversary`; None has no discriminator.
+    perceptual: arguments of `FeatureNet`, those of the run that its weights
+      come from; None compares no features.
+    prior: arguments of `CodePrior`, of a tokenizer whose number of registers
+      is known and a quantizer with one index; None has none.
+    tokenizer: of the tokens.
+    width: of the tokens.
+    normalization: of the frames, a name in NORMALIZATIONS.
+    clip_shape: (T, H, W).
+    dtype: of the products.
+    rngs: holds the key of the initial values.
+  """
+  quantizer = QUANTIZERS.build(quantizer, dim=dim, rngs=rngs)
+  offered = dict(width=quantizer.code_dim, clip_shape=clip_shape)
+  if hasattr(tokenizer, "num_registers"):
+    offered["num_tokens"] = tokenizer.steps * tokenizer.num_registers
+  decoder = DECODERS.build(decoder, dtype=dtype, rngs=rngs, **offered)
+
+  def beside(stream, what, make, arguments, **context):
+    """A part of training; with or without it, all else starts as it does."""
+    check_arguments(what, make, arguments)
+    aside = jax.random.fold_in(rngs.params.key[...], stream)
+    context |= dict(dtype=dtype, rngs=nnx.Rngs(params=aside))
+    return make(**arguments, **context)
+
+  parts = {}
+  if adversarial is not None:
+    parts["adversary"] = beside(1, "adversarial", Adversary, adversarial)
+  if perceptual is not None:
+    network = beside(2, "perceptual", FeatureNet, perceptual)
+    parts["perceptual"] = Perceptual(network, normalization=normalization)
+  if prior is not None:
+    if len(quantizer.sizes) != 1 or "num_tokens" not in offered:
+      raise ValueError(
+        "a prior needs a tokenizer of registers and a quantizer with one index "
+        f"a token, got {type(tokenizer).__name__} and {quantizer.sizes}"
+      )
+    sizes = dict(dim=quantizer.code_dim, count=offered["num_tokens"])
+    parts["prior"] = beside(3, "prior", CodePrior, prior, **sizes)
+  return Reconstruction(
+    quantizer, decoder, width=width, dtype=dtype, rngs=rngs, **parts
+  )
