@@ -4,7 +4,8 @@ r"""Trains a model: the whole line, from top to bottom.
   python train.py --config=... --config.optimizer.learning_rate=3e-4 --workdir=W
 
 Started again with the same arguments it goes on from the newest checkpoint, to
-the numbers of a run that never stopped. SIGTERM saves and ends it.
+the numbers of a run that never stopped. SIGTERM saves and ends it. What the
+exit status says is in `trajvit.training.exits`.
 """
 
 import sys
@@ -28,6 +29,7 @@ from trajvit.training.checkpoint import (
 from trajvit.training.collapse import CollapseAlarm
 from trajvit.training.config import CheckpointConfig, read_config
 from trajvit.training.evaluation import Evaluation
+from trajvit.training.exits import FINISHED, STOPPED, exit_by_error
 from trajvit.training.feature_network import load_features
 from trajvit.training.functional import functional
 from trajvit.training.metrics_log import MetricsLog, reproducible
@@ -59,15 +61,19 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.")
 
 
 def main(argv):
-  """Runs the config of the command line."""
+  """Runs the config of the command line; returns the exit status."""
   del argv
   logging.set_verbosity(logging.WARNING)
-  join_processes()
-  train(CONFIG.value.to_dict(), WORKDIR.value)
+  with exit_by_error():
+    join_processes()
+    finished = train(CONFIG.value.to_dict(), WORKDIR.value)
+  return FINISHED if finished else STOPPED
 
 
-def train(raw: dict, workdir: str) -> None:
+def train(raw: dict, workdir: str) -> bool:
   """Trains from plain nested values, from the start or the newest checkpoint.
+
+  Returns whether it came to the end, rather than to a signal.
 
   Args:
     raw: the config, see `training.config.RunConfig`.
@@ -170,6 +176,7 @@ def train(raw: dict, workdir: str) -> None:
   run_key = jax.random.key(config.seed)
   batches = loader.train(start)
   unread = None  # the newest step, while the device still works on it
+  stopping = False
 
   def read(step, metrics, info):
     """Waits for a step, checks that it is finite, and logs it."""
@@ -249,6 +256,7 @@ def train(raw: dict, workdir: str) -> None:
   progress.close()
   metrics_log.close()
   timings_log.close()
+  return not stopping or step == config.total_steps
 
 
 if __name__ == "__main__":

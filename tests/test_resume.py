@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 
+from trajvit.training import exits
 from trajvit.training.metrics_log import read_rows
 from trajvit.training.restore import restore_run
 
@@ -99,7 +100,7 @@ def test_killed_and_stopped_and_restarted_equals_unbroken(unbroken, folder):
   process = start(workdir)
   send_after(process, workdir, 25, signal.SIGTERM)
   status, said = finish(process)
-  assert status == 0, said
+  assert status == exits.STOPPED, said
   assert "stopped after step" in said
   stopped = read_rows_so_far(workdir)[-1]["step"]
   assert 24 <= stopped < STEPS
@@ -157,7 +158,7 @@ def test_eval_finds_what_training_found(unbroken, folder):
 
 def test_another_config_is_refused(unbroken):
   status, said = finish(start(unbroken, "--config.seed=1"))
-  assert status != 0
+  assert status == exits.USER_ERROR
   assert "seed was 0 and is 1" in said
 
 
@@ -171,7 +172,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(folder):
       "--config.optimizer.clip_norm=0.0",
     )
   )
-  assert status != 0
+  assert status == exits.DIVERGED
   assert "FloatingPointError: step " in said
   step = int(said.partition("FloatingPointError: step ")[2].split(":")[0])
   assert said.count("moving_sprites") >= 4  # the names of its clips
