@@ -1,0 +1,1 @@
+"""Starts training on slices of TPUs and on clusters; see README.md here."""
