@@ -6,7 +6,7 @@ import pathlib
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
-BASE = {"types", "table", "compat", "pixels", "chips"}
+BASE = {"types", "table", "compat", "pixels", "chips", "mesh"}
 # package -> the packages of trajvit it may import, itself and BASE aside.
 MAY_IMPORT = {
   "types": set(),
@@ -14,6 +14,7 @@ MAY_IMPORT = {
   "compat": set(),
   "pixels": set(),
   "chips": set(),
+  "mesh": set(),
   "ops": set(),
   "data": set(),
   "layers": {"ops"},
@@ -45,6 +46,7 @@ WITHOUT_FLAX = {
   "table",
   "pixels",
   "chips",
+  "mesh",
   "ops",
   "data",
   "objectives",

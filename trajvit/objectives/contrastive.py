@@ -1,16 +1,25 @@
 """Contrastive losses between clips and captions, over the whole batch.
 
-Under shardings the embeddings are global arrays: negatives come from all
-devices without a word about them here.
+Negatives come from all devices, and no device ever holds the B x B matrix of
+pairs: see `ops.pairs` for how they are gone through, which both losses take as
+`method` and `chunk`.
 """
 
 import jax
 import jax.numpy as jnp
 
+from trajvit.ops.pair_sigmoid import sigmoid_decisions
+from trajvit.ops.pair_softmax import softmax_matches
+from trajvit.ops.pairs import Schedule
 from trajvit.types import Batch
 
+# Columns at a time: few enough for the memory, enough for products to be large.
+CHUNK = 1024
 
-def contrastive(outputs: dict, batch: Batch) -> tuple[jax.Array, dict]:
+
+def contrastive(
+  outputs: dict, batch: Batch, *, method: str = "gathered", chunk: int = CHUNK
+) -> tuple[jax.Array, dict]:
   """Symmetric InfoNCE, in which clips of one id are each other's positives.
 
   Source: CLIP, arXiv:2103.00020; the target of a row is spread evenly over its
@@ -20,16 +29,26 @@ def contrastive(outputs: dict, batch: Batch) -> tuple[jax.Array, dict]:
     outputs: `video_embedding` and `text_embedding` [B, E], `temperature` [].
     batch: `clip_id` [B]; `valid` [B] or None: invalid rows are neither anchors
       nor negatives.
+    method: "gathered" or "ring".
+    chunk: captions that a device compares its clips with at a time.
 
   Returns:
     The loss [] and {"accuracy": share of the anchors, both ways, whose most
     similar row is a positive, "temperature"}.
   """
   video, text, valid = _embeddings(outputs, batch)
-  logits = video @ text.T / outputs["temperature"]
-  positive = _same_clip(batch, valid)
-  loss_video, hits_video = _cross_entropy(logits, positive, valid)
-  loss_text, hits_text = _cross_entropy(logits.T, positive, valid)
+  found = softmax_matches(
+    video / outputs["temperature"],
+    text,
+    batch.clip_id,
+    valid,
+    Schedule.here(method, chunk),
+  )
+  losses = [
+    x.logsumexp - x.positive_sum / jnp.maximum(x.positives, 1) for x in found
+  ]
+  loss_video, loss_text = (_mean(x, valid) for x in losses)
+  hits_video, hits_text = (_mean(x.best.hit, valid) for x in found)
   metrics = {
     "accuracy": (hits_video + hits_text) / 2,
     "temperature": outputs["temperature"],
@@ -37,7 +56,9 @@ def contrastive(outputs: dict, batch: Batch) -> tuple[jax.Array, dict]:
   return (loss_video + loss_text) / 2, metrics
 
 
-def sigmoid(outputs: dict, batch: Batch) -> tuple[jax.Array, dict]:
+def sigmoid(
+  outputs: dict, batch: Batch, *, method: str = "gathered", chunk: int = CHUNK
+) -> tuple[jax.Array, dict]:
   """Pairwise sigmoid loss (SigLIP): every pair is a binary decision.
 
   Source: SigLIP, arXiv:2303.15343. Summed over all pairs, divided by the number
@@ -47,24 +68,28 @@ def sigmoid(outputs: dict, batch: Batch) -> tuple[jax.Array, dict]:
     outputs: `video_embedding` and `text_embedding` [B, E], `temperature` and
       `bias` [].
     batch: `clip_id` [B]; `valid` [B] or None, as in `contrastive`.
+    method: "gathered" or "ring".
+    chunk: captions that a device compares its clips with at a time.
 
   Returns:
     The loss [] and {"accuracy": share of the clips whose most similar caption
     is theirs, "temperature", "bias"}.
   """
   video, text, valid = _embeddings(outputs, batch)
-  logits = video @ text.T / outputs["temperature"] + outputs["bias"]
-  positive = _same_clip(batch, valid)
-  pairs = valid[:, None] & valid[None]
-  losses = -jax.nn.log_sigmoid(jnp.where(positive, logits, -logits))
-  count = jnp.maximum(valid.sum(), 1)
-  loss = jnp.where(pairs, losses, 0).sum() / count
+  found = sigmoid_decisions(
+    video / outputs["temperature"],
+    text,
+    jnp.asarray(outputs["bias"]),
+    batch.clip_id,
+    valid,
+    Schedule.here(method, chunk),
+  )
   metrics = {
-    "accuracy": _cross_entropy(logits, positive, valid)[1],
+    "accuracy": _mean(found.best.hit, valid),
     "temperature": outputs["temperature"],
     "bias": outputs["bias"],
   }
-  return loss, metrics
+  return _mean(found.loss, valid), metrics
 
 
 def _embeddings(outputs, batch):
@@ -85,19 +110,6 @@ def _embeddings(outputs, batch):
   return jnp.where(real, video, 0), jnp.where(real, text, 0), batch.valid
 
 
-def _same_clip(batch, valid):
-  """[B, B] bool, True where row and column are captions of one another."""
-  same = batch.clip_id[:, None] == batch.clip_id[None]
-  return same & valid[:, None] & valid[None]
-
-
-def _cross_entropy(logits, positive, valid):
-  """Mean over valid rows of the cross-entropy, and the share of hits."""
-  logits = jnp.where(valid[None], logits, jnp.finfo(logits.dtype).min)
-  log_share = jax.nn.log_softmax(logits, axis=-1)
-  positives = jnp.maximum(positive.sum(-1), 1)
-  losses = -jnp.where(positive, log_share, 0).sum(-1) / positives
-  best = jnp.take_along_axis(positive, logits.argmax(-1)[:, None], axis=1)[:, 0]
-  count = jnp.maximum(valid.sum(), 1)
-  loss = jnp.where(valid, losses, 0).sum() / count
-  return loss, jnp.where(valid, best, False).sum() / count
+def _mean(x, valid):
+  """The mean over valid rows; 0 if there are none."""
+  return jnp.where(valid, x, 0).sum() / jnp.maximum(valid.sum(), 1)

@@ -15,8 +15,8 @@ from jax.experimental.pallas.ops.tpu.splash_attention import (
 )
 from jax.extend.backend import get_backend
 
+from trajvit.mesh import mesh_sizes
 from trajvit.ops.attention.block_mask import BlockMask
-from trajvit.ops.attention.devices.sharded import manual_sizes
 from trajvit.ops.attention.mask import AttentionMask
 from trajvit.ops.attention.sparse import Attended
 
@@ -128,7 +128,7 @@ def check_splash(query, key, *, mask, bias) -> None:
       f"splash takes multiples of 128 tokens, got {lengths}"
     )
   mesh = jax.sharding.get_abstract_mesh()
-  if mesh.manual_axes or manual_sizes() is not None:
+  if mesh.manual_axes or mesh_sizes() is not None:
     raise NotImplementedError(
       "splash does not say how its outputs vary over a mesh, as jax.shard_map "
       "asks of a kernel; pallas_tpu does"

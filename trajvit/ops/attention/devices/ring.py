@@ -22,9 +22,10 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import PartitionSpec
 
 from trajvit.compat import vary
+from trajvit.mesh import SEQUENCE_AXIS, mesh_sizes
 from trajvit.ops.attention.block_mask import BlockMask
 from trajvit.ops.attention.coordinates import Coordinates
-from trajvit.ops.attention.devices.sharded import Layout, manual_sizes
+from trajvit.ops.attention.devices.sharded import Layout
 from trajvit.ops.attention.merge import merge
 from trajvit.ops.attention.sparse import (
   Attended,
@@ -34,9 +35,6 @@ from trajvit.ops.attention.sparse import (
   operands,
   row_gradients,
 )
-
-# The name of the mesh axis that tokens are cut along.
-SEQUENCE_AXIS = "context"
 
 
 @jax.tree_util.register_dataclass
@@ -63,7 +61,7 @@ def in_ring(blocks: BlockMask) -> bool:
   It can if the mesh has an axis `context`, and tokens are whole blocks, equally
   many on each device along it. Otherwise each of these devices does the same.
   """
-  devices = (manual_sizes() or {}).get(SEQUENCE_AXIS, 1)
+  devices = (mesh_sizes() or {}).get(SEQUENCE_AXIS, 1)
   return devices > 1 and _divides(blocks, devices)
 
 
@@ -100,7 +98,7 @@ def ring_attention(
       divide.
     NotImplementedError: statistics of tiles, or what the backend cannot do.
   """
-  sizes = manual_sizes() or {}
+  sizes = mesh_sizes() or {}
   devices = sizes.get(SEQUENCE_AXIS, 1)
   if devices == 1:
     raise ValueError(

@@ -15,13 +15,10 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 from trajvit.compat import vary
+from trajvit.mesh import BATCH_AXES, HEAD_AXIS, mesh_sizes
 from trajvit.ops.attention.block_mask import BlockMask
 from trajvit.ops.attention.mask import AttentionMask
 from trajvit.ops.attention.sparse import Attended
-
-# The names of mesh axes, and what is cut along them.
-BATCH_AXES = ("data", "fsdp")
-HEAD_AXIS = "tensor"
 
 
 def over_mesh(
@@ -52,7 +49,7 @@ def over_mesh(
   Raises:
     ValueError: the axis `tensor` does not divide K.
   """
-  sizes = manual_sizes()
+  sizes = mesh_sizes()
   if sizes is None:
     return run(query, key, value, mask, bias)
   layout = Layout.of(sizes, query.shape)
@@ -72,17 +69,6 @@ def over_mesh(
     ),
     out_specs=layout.attended,
   )(query, key, value, mask, bias)
-
-
-def manual_sizes() -> dict[str, int] | None:
-  """Returns the sizes of the axes of the mesh to be taken over by hand.
-
-  None where there is nothing to do: see `over_mesh`.
-  """
-  mesh = jax.sharding.get_abstract_mesh()
-  if mesh.empty or mesh.manual_axes or mesh.size == 1:
-    return None
-  return dict(mesh.shape)
 
 
 @dataclasses.dataclass(frozen=True)

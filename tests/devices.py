@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 import pytest
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[1]
 # For tests that need the devices: they run in the process started below.
 on_eight_devices = pytest.mark.skipif(
   jax.device_count() != 8, reason="run by a test that starts eight devices"
@@ -18,10 +18,10 @@ starts_eight_devices = pytest.mark.skipif(
 )
 
 
-def run_on_eight_devices(file: str) -> None:
+def run_on_eight_devices(file: str, marks: str = "not slow") -> None:
   """Fails with the report of the tests of `file` that fail on eight devices."""
   done = subprocess.run(
-    [sys.executable, "-m", "pytest", "-q", "-x", file],
+    [sys.executable, "-m", "pytest", "-q", "-x", "-m", marks, file],
     cwd=ROOT,
     env=os.environ
     | {
@@ -30,7 +30,7 @@ def run_on_eight_devices(file: str) -> None:
     },
     capture_output=True,
     text=True,
-    timeout=600,
+    timeout=1800,
   )
   assert done.returncode == 0, done.stdout[-6000:]
   assert "passed" in done.stdout
