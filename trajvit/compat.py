@@ -1,12 +1,25 @@
 """What differs between the supported versions of jax, and nothing else."""
 
+from collections.abc import Sequence
+
 import jax
 from jax.sharding import AxisType, Mesh
 
 
-def make_mesh(shape: tuple[int, ...], names: tuple[str, ...]) -> Mesh:
-  """Returns a mesh with Auto axes over all devices (0.10+ default Explicit)."""
-  return jax.make_mesh(shape, names, axis_types=(AxisType.Auto,) * len(names))
+def make_mesh(
+  shape: tuple[int, ...],
+  names: tuple[str, ...],
+  devices: Sequence | None = None,
+) -> Mesh:
+  """Returns a mesh with Auto axes (0.10+ default Explicit).
+
+  Args:
+    shape: how many devices there are along each axis.
+    names: of the axes.
+    devices: what it is of; None is all devices of this run.
+  """
+  types = (AxisType.Auto,) * len(names)
+  return jax.make_mesh(shape, names, axis_types=types, devices=devices)
 
 
 def struct_like(

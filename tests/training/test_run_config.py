@@ -55,7 +55,7 @@ def test_a_run_starts_from_none_one_or_several_others():
     ("learning_rate", 1, "config reads no 'learning_rate'; it takes seed"),
     ("optimizer.lr", 1, "config.optimizer reads no 'lr'"),
     ("checkpoint.keep", 1, "config.checkpoint reads no 'keep'"),
-    ("mesh.tensor", 2, "config.mesh reads no 'tensor'; it takes data, fsdp"),
+    ("mesh.model", 2, "config.mesh reads no 'model'; it takes data, fsdp"),
     ("optimizer", {}, "config.optimizer needs 'learning_rate'"),
     ("mesh", 3, "config.mesh must be a dict, got 3"),
     ("total_steps", 0, "total_steps >= 1"),

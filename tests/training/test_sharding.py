@@ -62,7 +62,8 @@ def test_a_mesh_that_is_not_the_devices_is_refused(sizes):
 def test_the_mesh_is_in_the_context_of_what_is_traced():
   mesh = build_mesh(MeshConfig())
   found = on_mesh(jax.sharding.get_abstract_mesh, mesh)
-  assert dict(found().shape) == {"data": 1, "fsdp": 1}
+  sizes = {"data": 1, "fsdp": 1, "tensor": 1, "context": 1}
+  assert dict(found().shape) == sizes
   assert jax.sharding.get_abstract_mesh().empty
 
 

@@ -60,10 +60,15 @@ class MeshConfig:
     data: every device of this axis has a copy of the parameters.
     fsdp: parameters and optimizer state are cut along this axis. Both axes
       share out the clips of a batch.
+    tensor: the heads of attention and the hidden width of perceptrons are cut
+      along this axis, and the parameters that make them.
+    context: the tokens of a clip are cut along this axis.
   """
 
   data: int = -1
   fsdp: int = 1
+  tensor: int = 1
+  context: int = 1
 
 
 @dataclasses.dataclass(frozen=True)

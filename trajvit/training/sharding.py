@@ -4,9 +4,11 @@ Models never mention devices. The table maps patterns of parameter paths to
 layouts; the compiler derives the rest, communication included.
 """
 
+import dataclasses
 import functools
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -14,39 +16,80 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from trajvit.compat import make_mesh
+from trajvit.mesh import BATCH_AXES
 from trajvit.training.config import MeshConfig
 from trajvit.training.functional import path_name
 from trajvit.training.state import TrainState
 
+
+@dataclasses.dataclass(frozen=True)
+class Cut:
+  """One dimension of a parameter cut along a mesh axis.
+
+  Attributes:
+    axis: name of the mesh axis.
+    dimension: which one, counted from the end, such as -1: layers of a stack
+      are in front. None is the largest that is whole and that the devices
+      divide, or none.
+  """
+
+  axis: str
+  dimension: int | None = None
+
+
 # A table is a sequence of (pattern, layout), and the first pattern found in the
-# path of a parameter gives its layout: a PartitionSpec, or the name of a mesh
-# axis, along which the largest dimension that it divides is cut.
+# path of a parameter gives its layout: a PartitionSpec, or Cuts made one after
+# the other.
 REPLICATE = ((".*", PartitionSpec()),)
-FSDP = ((".*", "fsdp"),)
+FSDP = ((".*", (Cut("fsdp"),)),)
+# Megatron-LM, arXiv:1909.08053: a linear map onto heads or hidden channels is
+# cut by columns, the one behind it by rows, so that what is between the two
+# stays on its device, and one sum over the devices ends the pair.
+TENSOR = (
+  (
+    r"((query|key|value|inner|gate|up|embed)/(kernel|bias)|text/embedding)$",
+    (Cut("tensor", -1), Cut("fsdp")),
+  ),
+  (
+    r"((attention|cross|pool|layers(/\d+)?)/out|outer|mlp/down)/kernel$",
+    (Cut("tensor", -2), Cut("fsdp")),
+  ),
+  *FSDP,
+)
 
 
-def build_mesh(config: MeshConfig) -> Mesh:
-  """Returns the mesh over all devices with the axes `data` and `fsdp`.
+def build_mesh(config: MeshConfig, devices: Sequence | None = None) -> Mesh:
+  """Returns the mesh with the axes `data`, `fsdp`, `tensor` and `context`.
+
+  Args:
+    config: how many devices there are along each.
+    devices: what it is of, such as those of a topology that is not at hand;
+      None is all devices of this run.
 
   Raises:
     ValueError: the sizes do not multiply to the number of devices.
   """
-  sizes = {"data": config.data, "fsdp": config.fsdp}
-  devices = jax.device_count()
+  sizes = dataclasses.asdict(config)
+  count = jax.device_count() if devices is None else len(devices)
   free = [name for name, size in sizes.items() if size == -1]
-  fixed = int(np.prod([size for size in sizes.values() if size != -1]))
-  if len(free) == 1 and fixed > 0 and devices % fixed == 0:
-    sizes[free[0]] = devices // fixed
-  if min(sizes.values()) < 1 or sizes["data"] * sizes["fsdp"] != devices:
-    raise ValueError(
-      f"config.mesh must multiply to {devices} devices, with at most one -1, "
-      f"got data={config.data}, fsdp={config.fsdp}"
+  fixed = math.prod(size for size in sizes.values() if size != -1)
+  if len(free) == 1 and fixed > 0 and count % fixed == 0:
+    sizes[free[0]] = count // fixed
+  if min(sizes.values()) < 1 or math.prod(sizes.values()) != count:
+    given = ", ".join(
+      f"{name}={size}" for name, size in dataclasses.asdict(config).items()
     )
-  return make_mesh(tuple(sizes.values()), tuple(sizes))
+    raise ValueError(
+      f"config.mesh must multiply to {count} devices, with at most one -1, "
+      f"got {given}"
+    )
+  return make_mesh(tuple(sizes.values()), tuple(sizes), devices)
 
 
 def default_rules(mesh: Mesh) -> tuple:
-  """Returns the table that goes with a mesh: FSDP where it has such devices."""
+  """Returns the table that goes with a mesh: no axis is cut along in vain."""
+  if mesh.shape["tensor"] > 1:
+    return TENSOR
   return FSDP if mesh.shape["fsdp"] > 1 else REPLICATE
 
 
@@ -76,8 +119,8 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-  """Returns the layout of a batch: its clips shared out over all devices."""
-  return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+  """Returns the layout of a batch: its clips cut along `data` and `fsdp`."""
+  return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
 
 
 def param_shardings(params: dict, mesh: Mesh, rules: tuple) -> dict:
@@ -89,7 +132,8 @@ def param_shardings(params: dict, mesh: Mesh, rules: tuple) -> dict:
     rules: a table as described at the top of this file.
 
   Raises:
-    ValueError: a rule that decides no parameter, or a parameter without one.
+    ValueError: a rule that decides no parameter, a parameter without one, or a
+      dimension that a rule names and the devices do not divide.
   """
   used = set()
 
@@ -98,8 +142,8 @@ def param_shardings(params: dict, mesh: Mesh, rules: tuple) -> dict:
     for i, (pattern, spec) in enumerate(rules):
       if re.search(pattern, name):
         used.add(i)
-        if isinstance(spec, str):
-          spec = _cut_largest(x.shape, spec, mesh.shape[spec])
+        if not isinstance(spec, PartitionSpec):
+          spec = _made(spec, name, x.shape, mesh)
         return NamedSharding(mesh, spec)
     raise ValueError(f"no sharding rule matches parameter {name}")
 
@@ -177,7 +221,8 @@ def make_predict(apply, mesh: Mesh):
   )
 
   def predict(variables, batch):
-    divides = batch.clip.frames.shape[0] % mesh.size == 0
+    parts = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+    divides = batch.clip.frames.shape[0] % parts == 0
     sharding = shared if divides else everywhere
 
     def place(x):
@@ -195,10 +240,34 @@ def _is_frozen(x):
   return isinstance(x, optax.MaskedNode)
 
 
-def _cut_largest(shape, axis, size):
-  """Cuts the largest dimension that `size` divides, or none."""
-  options = [(n, -i) for i, n in enumerate(shape) if n % size == 0 and n]
-  if not options:
-    return PartitionSpec()
-  index = -max(options)[1]
-  return PartitionSpec(*[None] * index, axis)
+def _made(cuts, name, shape, mesh):
+  """The PartitionSpec of a parameter after some Cuts."""
+  axes = [None] * len(shape)
+  for cut in cuts:
+    size = mesh.shape[cut.axis]
+    if size == 1:
+      continue
+    if cut.dimension is None:
+      index = _largest(shape, axes, size)
+    else:
+      index = len(shape) + cut.dimension
+      if index < 0 or shape[index] % size:
+        raise ValueError(
+          f"{size} devices along {cut.axis!r} must divide dimension "
+          f"{cut.dimension} of parameter {name}, whose shape is {shape}"
+        )
+    if index is not None:
+      axes[index] = cut.axis
+  while axes and axes[-1] is None:
+    axes.pop()
+  return PartitionSpec(*axes)
+
+
+def _largest(shape, axes, size):
+  """The largest dimension that is whole and that `size` divides, or None."""
+  options = [
+    (n, -i)
+    for i, n in enumerate(shape)
+    if n and n % size == 0 and axes[i] is None
+  ]
+  return -max(options)[1] if options else None
