@@ -23,7 +23,7 @@ NAMES = sorted(DECODERS)
 OWN = {
   "coordinate": dict(fraction=0.5, read_depth=1),
   "flow": dict(steps=2, align_block=0, null_probability=0.5, solver="heun"),
-  "pixel": dict(smooth=True),
+  "pixel": dict(smooth=True, align_block=0),
 }
 TAILS = ["drop", "mask"]
 BOTH = [(name, tail) for name in ("flow", "pixel") for tail in TAILS]
@@ -128,6 +128,9 @@ def test_what_comes_out(rng, name):
   drawn_patches = 4 if name == "coordinate" else PATCHES
   assert shape[:2] == (2, drawn_patches)
   assert (made is None) == (name == "coordinate")
+  assert ("hidden" in aux) == (made is not None)
+  if made is not None:
+    assert aux["hidden"].shape == (2, PATCHES, OPTIONS["inner_width"])
   for path, gradient in jax.tree.leaves_with_path(gradients):
     assert np.any(gradient), f"nothing reaches {jax.tree_util.keystr(path)}"
   whole, aux = make(tokens, frame_mask, keys)

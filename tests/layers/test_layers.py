@@ -64,12 +64,17 @@ def test_stack_equals_its_layers_one_by_one(rng, nnx_mode, depth, remat):
   stack = Stack(make, depth, remat=remat, rngs=rngs())
   x = rng.normal(size=(2, 3, 8)).astype(np.float32)
   graphdef, states = nnx.split(stack.layers)
-  expected = x
+  expected, outputs = x, []
   for i in range(depth):
     state = jax.tree.map(lambda leaf, i=i: leaf[i], states)
     expected, aux = nnx.merge(graphdef, state)(expected)
+    outputs.append(expected)
     assert aux == {}
   np.testing.assert_allclose(stack(x)[0], expected, atol=1e-5)
+  y, aux, kept = stack.with_output_of(1, x)
+  np.testing.assert_allclose(y, expected, atol=1e-5)
+  np.testing.assert_allclose(kept, outputs[1], atol=1e-5)
+  assert aux == {} and stack.with_output_of(None, x)[2] is None
   # Layers start different.
   kernel = nnx.to_pure_dict(states)["mlp"]["inner"]["kernel"]
   assert not np.allclose(kernel[0], kernel[1])

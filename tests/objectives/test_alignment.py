@@ -1,7 +1,5 @@
 """Alignment: cosines, of what is real, with a teacher that is not taught."""
 
-import types
-
 import jax
 import numpy as np
 import pytest
@@ -67,13 +65,10 @@ def test_of_the_same_direction_and_the_opposite(pair):
 def test_a_schedule_asks_less_of_a_longer_prefix(pair, schedule, weights):
   """Of 4 tokens 1, 2 and 4 are kept."""
   x, y = pair
-  kept = types.SimpleNamespace(mask=np.arange(4) < [[1], [2], [4]])
-  outputs = {"aux": {"alignment": {"projected": x, "target": y}}}
-  run = on_host(
-    lambda: alignment(
-      outputs | {"tokens": kept}, Batch(PIXELS), schedule=schedule
-    )
-  )
+  kept = np.arange(4) < [[1], [2], [4]]
+  found = {"projected": x, "target": y, "kept": kept}
+  outputs = {"aux": {"alignment": found}}
+  run = on_host(lambda: alignment(outputs, Batch(PIXELS), schedule=schedule))
   loss, metrics = run()
   cosines = (x * y).sum(-1)
   cosines /= np.linalg.norm(x, axis=-1) * np.linalg.norm(y, axis=-1)
@@ -101,6 +96,9 @@ def test_what_is_missing_is_named(pair):
     alignment({"aux": {}}, Batch(PIXELS))
   with pytest.raises(ValueError, match="which has projected"):
     alignment({"aux": {"alignment": {"projected": x}}}, Batch(PIXELS))
+  found = {"projected": x, "target": y}
+  with pytest.raises(ValueError, match="kept in .* has projected, target"):
+    alignment({"aux": {"alignment": found}}, Batch(PIXELS), schedule="linear")
   found = {"projected": x, "target": y[..., :3]}
   with pytest.raises(ValueError, match=r"one shape, got .* \(3, 4, 3\)"):
     alignment({"aux": {"alignment": found}}, Batch(PIXELS))

@@ -6,7 +6,12 @@ from flax import nnx
 
 from trajvit.decoders.flow_trunk import FlowTrunk
 from trajvit.layers.conditioning import Conditioning
-from trajvit.layers.decoder import Decoder, clip_keys, without_masked_frames
+from trajvit.layers.decoder import (
+  Decoder,
+  check_align_block,
+  clip_keys,
+  without_masked_frames,
+)
 from trajvit.ops import flow
 from trajvit.ops.guidance import adaptive_projected, classifier_free
 from trajvit.ops.prefix import check_prefix, draw_prefix
@@ -101,19 +106,17 @@ class FlowDecoder(Decoder):
         f"guidance {guidance} needs null_probability > 0: without it nothing "
         "is learned about clips without tokens"
       )
-    if align_block is not None and not 0 <= align_block < depth:
-      raise ValueError(
-        f"align_block must be in [0, {depth}), got {align_block}"
-      )
     if prefix is not None:
       check_prefix(**prefix, frames=self.clip_shape[0], step=self.patch[0])
     flow.sigma_of(jnp.zeros(()), law=law, mode_scale=mode_scale)  # or an error
     self.law, self.mode_scale = law, mode_scale
     self.null_probability, self.stratified = null_probability, stratified
-    self.prefix, self.align_block = prefix, align_block
+    self.prefix = prefix
+    self.align_block = check_align_block(align_block, depth)
     self.steps, self.guidance, self.solver = steps, guidance, solver
     self.shift, self.projected, self.seed = shift, projected, seed
     inner = width if inner_width is None else inner_width
+    self.inner_width = inner
     self.conditioning = Conditioning(
       width,
       inner,
@@ -175,7 +178,7 @@ class FlowDecoder(Decoder):
     x = flow.interpolate(clean, noise, levels)
     given = self.conditioning(tokens, dropped=self._dropped(key, batch))
     velocity, hidden = self._velocity(
-      x, sigma, given, frame_mask, hidden=self.align_block is not None
+      x, sigma, given, frame_mask, hidden=self.align_block
     )
     target = flow.true_velocity(clean, noise)
     target = without_masked_frames(target, frame_mask)
@@ -189,7 +192,7 @@ class FlowDecoder(Decoder):
       "sigma": sigma,
     }
     if hidden is not None:
-      aux["hidden"] = hidden[self.align_block]
+      aux["hidden"] = hidden
     return without_masked_frames(made, frame_mask), aux
 
   def sample(
@@ -274,12 +277,12 @@ class FlowDecoder(Decoder):
       return classifier_free(*pair, scale), average
     return adaptive_projected(*pair, scale, average, **self.projected)
 
-  def _velocity(self, x, sigma, given, frame_mask, hidden=False):
-    """The velocity [B, T, H, W, C], zeros where masked, and hidden states."""
+  def _velocity(self, x, sigma, given, frame_mask, hidden=None):
+    """The velocity [B, T, H, W, C], zeros where masked, and `hidden`."""
     mask = self.patch_mask(frame_mask, x.shape[0])
     patches = self.to_patches(x, frame_mask)
-    velocity, states = self.trunk(patches, sigma, given, mask, hidden=hidden)
-    return self.to_frames(velocity, frame_mask), states
+    velocity, hidden = self.trunk(patches, sigma, given, mask, hidden=hidden)
+    return self.to_frames(velocity, frame_mask), hidden
 
   def _sigma(self, key, batch):
     u = jax.vmap(jax.random.uniform)(clip_keys(key, batch, SIGMA))

@@ -56,7 +56,7 @@ class FlowTrunk(nnx.Module):
     self.level = NoiseLevel(width, max_timestep=max_timestep, **options)
 
     def block(rngs):
-      return TrunkBlock(width, num_heads, groups=2, dtype=dtype, rngs=rngs)
+      return ModulatedBlock(width, num_heads, groups=2, dtype=dtype, rngs=rngs)
 
     self.blocks = Stack(block, depth, remat=remat, rngs=rngs)
     self.head = ModulatedHead(width, pixels, **options)
@@ -68,16 +68,17 @@ class FlowTrunk(nnx.Module):
     tokens: Tokens,
     mask: jax.Array,
     *,
-    hidden: bool = False,
+    hidden: int | None = None,
   ) -> tuple[jax.Array, jax.Array | None]:
-    """Returns the velocity [B, P, p] float32, and hidden states or None.
+    """Returns the velocity [B, P, p] float32, and `hidden` or None.
 
     Args:
       patches: [B, P, p] at the noise level `sigma`; finite where masked.
       sigma: [B] in [0, 1].
       tokens: [B, N, D] of the trunk's width.
       mask: [B, P] bool, False = a patch that no other token reads.
-      hidden: whether to return the patches after each block, [depth, B, P, D].
+      hidden: a block, from 0, after which the patches are to be returned,
+        [B, P, D].
     """
     x = self.stem(patches)  # [B, P, D]
     count, width = x.shape[1:]
@@ -89,15 +90,8 @@ class FlowTrunk(nnx.Module):
     )
     condition = self.level(sigma)
     lengths = count, tokens.mask.shape[1]
-    x, aux = self.blocks(x, condition, lengths, context, hidden)
+    x, _, kept = self.blocks.with_output_of(
+      hidden, x, condition, lengths, context
+    )
     velocity = self.head(x[:, :count], condition).astype(jnp.float32)
-    return velocity, aux.get("hidden")
-
-
-class TrunkBlock(ModulatedBlock):
-  """A modulated block that can tell what the patches have become."""
-
-  def __call__(self, x, condition, lengths, context, hidden):
-    """As `ModulatedBlock`; aux has `hidden` [B, P, D] if that is wanted."""
-    x, _ = super().__call__(x, condition, lengths, context)
-    return x, {"hidden": x[:, : lengths[0]]} if hidden else {}
+    return velocity, None if kept is None else kept[:, :count]

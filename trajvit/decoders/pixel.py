@@ -8,7 +8,11 @@ from trajvit.layers.attention_methods.context import Context
 from trajvit.layers.block import Block
 from trajvit.layers.conditioning import Conditioning
 from trajvit.layers.conv import Conv
-from trajvit.layers.decoder import Decoder, without_masked_frames
+from trajvit.layers.decoder import (
+  Decoder,
+  check_align_block,
+  without_masked_frames,
+)
 from trajvit.layers.linear import Linear
 from trajvit.layers.norm import LayerNorm
 from trajvit.layers.stack import Stack
@@ -41,6 +45,8 @@ class PixelDecoder(Decoder):
     num_tokens: see `layers.conditioning`, and the next two.
     tail: "drop", "mask" or "null".
     proportional: whether tokens count by their size.
+    align_block: a block, from 0, whose patches are returned as `hidden` for an
+      objective that aligns them, see `models.alignment`.
     remat: recompute a block in the backward pass.
     dtype: of the products; the result is float32.
     rngs: holds the key of the initial values.
@@ -61,6 +67,7 @@ class PixelDecoder(Decoder):
     num_tokens: int | None = None,
     tail: str = "drop",
     proportional: bool = False,
+    align_block: int | None = None,
     remat: bool = False,
     dtype=jnp.float32,
     rngs: nnx.Rngs,
@@ -70,7 +77,9 @@ class PixelDecoder(Decoder):
       raise ValueError(
         f"queries must be one of {', '.join(QUERIES)}, got {queries!r}"
       )
+    self.align_block = check_align_block(align_block, depth)
     inner = width if inner_width is None else inner_width
+    self.inner_width = inner
     options = dict(dtype=dtype, rngs=rngs)
     self.conditioning = Conditioning(
       width,
@@ -106,8 +115,9 @@ class PixelDecoder(Decoder):
     del key
     batch = tokens.mask.shape[0]
     mask = self.patch_mask(frame_mask, batch)
-    patches = self.out(self.read(self.conditioning(tokens), mask))
-    made = self.to_frames(patches, frame_mask)
+    align_block = None if frames is None else self.align_block
+    queries, hidden = self.read(self.conditioning(tokens), mask, align_block)
+    made = self.to_frames(self.out(queries), frame_mask)
     if self.smooth is not None:
       images = self.smooth(made.reshape(-1, *made.shape[2:]))
       made = images.reshape(made.shape).astype(jnp.float32)
@@ -116,14 +126,18 @@ class PixelDecoder(Decoder):
       return made, {}
     predicted = self.to_patches(made)
     target = self.to_patches(frames, frame_mask)
-    return made, {"predicted": predicted, "target": target, "mask": mask}
+    aux = {"predicted": predicted, "target": target, "mask": mask}
+    return made, aux if hidden is None else aux | {"hidden": hidden}
 
-  def read(self, tokens: Tokens, mask: jax.Array) -> jax.Array:
-    """Returns the patch queries [B, P, D] after the blocks.
+  def read(
+    self, tokens: Tokens, mask: jax.Array, hidden: int | None = None
+  ) -> tuple[jax.Array, jax.Array | None]:
+    """Returns the patch queries [B, P, D] after the blocks, and after one.
 
     Args:
       tokens: [B, N, D], of this decoder's width.
       mask: [B, P] bool, False = a patch that no other reads.
+      hidden: that block, from 0; None returns None.
     """
     queries = self.queries[...]
     if self.table:
@@ -138,5 +152,6 @@ class PixelDecoder(Decoder):
     bias = jnp.pad(log_size(tokens), ((0, 0), (self.num_patches, 0)))
     keys = jnp.concatenate([mask, tokens.mask], axis=1)
     context = Context(mask=AttentionMask(keys=keys), bias=bias)
-    x, _ = self.blocks(self.norm_in(x), context)
-    return self.norm(x[:, : self.num_patches])
+    x, _, kept = self.blocks.with_output_of(hidden, self.norm_in(x), context)
+    queries = self.norm(x[:, : self.num_patches])
+    return queries, None if kept is None else kept[:, : self.num_patches]

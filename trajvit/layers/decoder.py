@@ -70,7 +70,9 @@ class Decoder(nnx.Module):
 
       - `predicted`, `target` [B, S, p] float32, for S patches, all P or those
         that were drawn;
-      - `mask` [B, S] bool, True = counts in the loss.
+      - `mask` [B, S] bool, True = counts in the loss;
+      - of a decoder with an `align_block`, `hidden` [B, P, D], the patches
+        after this block.
 
     Raises:
       ValueError: tokens or frames of another shape.
@@ -119,6 +121,17 @@ class Decoder(nnx.Module):
       return jnp.ones((batch, self.num_patches), bool)
     steps = frame_mask.reshape(batch, self.grid[0], -1).all(-1)  # [B, t]
     return jnp.repeat(steps, self.grid[1] * self.grid[2], axis=1)
+
+
+def check_align_block(align_block: int | None, depth: int) -> int | None:
+  """Returns the block, from 0, whose patches a decoder is to tell, or None.
+
+  Raises:
+    ValueError: there is no such block.
+  """
+  if align_block is not None and not 0 <= align_block < depth:
+    raise ValueError(f"align_block must be in [0, {depth}), got {align_block}")
+  return align_block
 
 
 def clip_keys(key: jax.Array, batch: int, stream: int = 0) -> jax.Array:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from trajvit.layers.statistics import nested
@@ -64,6 +65,21 @@ class Stack(nnx.Module):
 
     (x, before), aux = self._scan(run, (x, x))
     return x, aux, before
+
+  def with_output_of(
+    self, number: int | None, x, *args
+  ) -> tuple[jax.Array, dict, jax.Array | None]:
+    """Returns what a call does, and what layer `number` put out; None: None."""
+    if number is None:
+      return *self(x, *args), None
+
+    def run(layer, inputs):
+      x, kept, left = inputs
+      x, aux = layer(x, *args)
+      return (x, jnp.where(left == 0, x, kept), left - 1), aux
+
+    (x, kept, _), aux = self._scan(run, (x, x, number))
+    return x, aux, kept
 
   def last(self) -> nnx.Module:
     """Returns the last layer."""

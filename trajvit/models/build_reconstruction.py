@@ -4,7 +4,9 @@ import jax
 from flax import nnx
 
 from trajvit.decoders import DECODERS
+from trajvit.layers.decoder import Decoder
 from trajvit.models.adversary import Adversary
+from trajvit.models.alignment import Alignment
 from trajvit.models.feature_net import FeatureNet
 from trajvit.models.perceptual import Perceptual
 from trajvit.models.prior import CodePrior
@@ -21,6 +23,7 @@ def build_reconstruction(
   adversarial: dict | None = None,
   perceptual: dict | None = None,
   prior: dict | None = None,
+  alignment: dict | None = None,
   tokenizer: nnx.Module,
   width: int,
   normalization: str,
@@ -40,6 +43,9 @@ def build_reconstruction(
       come from; None compares no features.
     prior: arguments of `CodePrior`, of a tokenizer whose number of registers
       is known and a quantizer with one index; None has none.
+    alignment: `block` of the decoder, from 0, whose patches are aligned;
+      `teacher`, arguments of `FeatureNet` as for `perceptual`; `hidden` and
+      `stage` of `Alignment`. None aligns nothing.
     tokenizer: of the tokens.
     width: of the tokens.
     normalization: of the frames, a name in NORMALIZATIONS.
@@ -51,6 +57,8 @@ def build_reconstruction(
   offered = dict(width=quantizer.code_dim, clip_shape=clip_shape)
   if hasattr(tokenizer, "num_registers"):
     offered["num_tokens"] = tokenizer.steps * tokenizer.num_registers
+  if alignment is not None:
+    offered["align_block"] = alignment.get("block")
   decoder = DECODERS.build(decoder, dtype=dtype, rngs=rngs, **offered)
 
   def beside(stream, what, make, arguments, **context):
@@ -74,6 +82,61 @@ def build_reconstruction(
       )
     sizes = dict(dim=quantizer.code_dim, count=offered["num_tokens"])
     parts["prior"] = beside(3, "prior", CodePrior, prior, **sizes)
+  if alignment is not None:
+    parts["alignment"] = beside(
+      4,
+      "alignment",
+      build_alignment,
+      alignment,
+      decoder=decoder,
+      normalization=normalization,
+    )
   return Reconstruction(
     quantizer, decoder, width=width, dtype=dtype, rngs=rngs, **parts
+  )
+
+
+def build_alignment(
+  *,
+  block: int,
+  teacher: dict,
+  hidden: int,
+  stage: int = -1,
+  decoder: Decoder,
+  normalization: str,
+  dtype,
+  rngs: nnx.Rngs,
+) -> Alignment:
+  """Returns what aligns a block of a decoder with a teacher.
+
+  Args:
+    block: of the decoder, from 0.
+    teacher: arguments of `FeatureNet`, those of the run that its weights come
+      from.
+    hidden: width inside the projection.
+    stage: of the teacher.
+    decoder: that was offered `align_block`, the block.
+    normalization: of the frames, a name in NORMALIZATIONS.
+    dtype: of the products.
+    rngs: holds the key of the initial values.
+
+  Raises:
+    ValueError: a decoder without features of all patches after that block.
+  """
+  if getattr(decoder, "align_block", None) != block:
+    raise ValueError(
+      f"alignment of block {block} needs a decoder of all patches, such as "
+      "pixel or flow, with no other align_block of its own, "
+      f"got {type(decoder).__name__}"
+    )
+  check_arguments("alignment.teacher", FeatureNet, teacher)
+  return Alignment(
+    FeatureNet(**teacher, dtype=dtype, rngs=rngs),
+    width=decoder.inner_width,
+    grid=decoder.grid,
+    hidden=hidden,
+    stage=stage,
+    normalization=normalization,
+    dtype=dtype,
+    rngs=rngs,
   )

@@ -19,7 +19,11 @@ from trajvit.layers.norm import LayerNorm
 from trajvit.layers.stems.conv import ResidualConv
 from trajvit.layers.stems.patch import PatchLinear, check_frame_size
 from trajvit.layers.temporal_conv import TemporalConv
-from trajvit.models.normalization import known_normalization, normalize
+from trajvit.models.normalization import (
+  known_normalization,
+  normalize,
+  renormalize,
+)
 from trajvit.ops.masked import only_real
 from trajvit.types import Batch, Tokens
 
@@ -91,13 +95,19 @@ class FeatureNet(nnx.Module):
     }
 
   def features(
-    self, frames: jax.Array, frame_mask: jax.Array | None = None
+    self,
+    frames: jax.Array,
+    frame_mask: jax.Array | None = None,
+    *,
+    normalization: str | None = None,
   ) -> tuple[list[jax.Array], jax.Array]:
     """Returns a map of features of every stage, and the pooled features.
 
     Args:
-      frames: [B, T, H, W, 3] float, normalised as this network wants it.
+      frames: [B, T, H, W, 3] float.
       frame_mask: [B, T] bool, True = real frame; None: all are.
+      normalization: of the frames; None is that of this network, and frames of
+        another one are normalised anew.
 
     Returns:
       Maps [B, T, H / 2^(i + 1), W / 2^(i + 1), widths[i]] in `dtype`, zeros in
@@ -108,6 +118,8 @@ class FeatureNet(nnx.Module):
       ValueError: H or W cannot be halved so often.
     """
     check_frame_size(frames[:, 0], 2 ** len(self.widths))
+    if normalization is not None:
+      frames = renormalize(frames, normalization, self.normalization)
     x, maps = only_real(frames, frame_mask), []
     for stage in self.stages:
       x = only_real(stage(x, frame_mask), frame_mask)

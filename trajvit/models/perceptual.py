@@ -4,7 +4,7 @@ import jax
 from flax import nnx
 
 from trajvit.models.feature_net import FeatureNet
-from trajvit.models.normalization import known_normalization, renormalize
+from trajvit.models.normalization import known_normalization
 
 
 class Perceptual(nnx.Module):
@@ -43,5 +43,6 @@ class Perceptual(nnx.Module):
     }
 
   def _look(self, frames, mask):
-    frames = renormalize(frames, self.normalization, self.network.normalization)
-    return self.network.features(frames, mask)[0]
+    return self.network.features(
+      frames, mask, normalization=self.normalization
+    )[0]

@@ -11,6 +11,7 @@ from trajvit.layers.linear import Linear
 from trajvit.layers.norm import LayerNorm
 from trajvit.layers.statistics import nested
 from trajvit.models.adversary import Adversary
+from trajvit.models.alignment import Alignment
 from trajvit.models.perceptual import Perceptual
 from trajvit.models.prior import CodePrior
 from trajvit.ops.tokens import zero_masked
@@ -28,6 +29,8 @@ class Reconstruction(nnx.Module):
     adversary: judges the frames that are made in training; None: nobody does.
     perceptual: compares their features with those of the truth, likewise.
     prior: guesses each code from those in front of it in training, likewise.
+    alignment: holds hidden features of the decoder, of its `align_block`, to
+      those of a teacher, likewise.
     dtype: of the products; the quantizer is float32.
     rngs: holds the key of the initial values.
   """
@@ -41,12 +44,13 @@ class Reconstruction(nnx.Module):
     adversary: Adversary | None = None,
     perceptual: Perceptual | None = None,
     prior: CodePrior | None = None,
+    alignment: Alignment | None = None,
     dtype=jnp.float32,
     rngs: nnx.Rngs,
   ):
     self.quantizer, self.decoder = quantizer, decoder
     self.adversary, self.perceptual = adversary, perceptual
-    self.prior = prior
+    self.prior, self.alignment = prior, alignment
     self.norm = LayerNorm(width, dtype=dtype)
     self.down = Linear(width, quantizer.dim, dtype=dtype, rngs=rngs)
 
@@ -77,8 +81,8 @@ class Reconstruction(nnx.Module):
       target_frames: those of the clip.
       aux: `quantizer`, with its `indices`, of discrete codes their `sizes` [G]
         int32, and `losses`; `decoder`, in training what a loss compares, see
-        `layers.decoder`; in training `adversarial`, `perceptual` and
-        `prior`, where there are such parts, see these.
+        `layers.decoder`; in training `adversarial`, `perceptual`, `prior` and
+        `alignment`, where there are such parts, see these.
       batch_stats: of the quantizer and of the adversary, {} if there are none.
       metrics: {name: scalar}, the quantizer's.
 
@@ -106,7 +110,12 @@ class Reconstruction(nnx.Module):
     if key is not None:
       if self.prior is not None:
         aux["prior"] = self._guess(codes, told["indices"], tokens.mask, keys[2])
-      aux |= self._judge(frames, clip, valid)
+      mask = _real_frames(clip, valid)
+      aux |= self._judge(frames, clip.frames, mask)
+      if self.alignment is not None:
+        patches = self.decoder.patch_mask(mask, clip.frames.shape[0])
+        seen = self.alignment(made["hidden"], patches, clip.frames, mask)
+        aux["alignment"] = seen | {"kept": read.mask}
       if "batch_stats" in aux.get("adversarial", {}):
         stats["adversary"] = aux["adversarial"].pop("batch_stats")
     return {
@@ -139,7 +148,7 @@ class Reconstruction(nnx.Module):
     codebook = self.quantizer.decode_indices(jnp.arange(size)[:, None])
     return self.prior(codes, indices[..., 0], mask, codebook, key=key)
 
-  def _judge(self, made, clip, valid):
+  def _judge(self, made, real, mask):
     """What those say, by name, who look at the frames made in training."""
     parts = {"adversarial": self.adversary, "perceptual": self.perceptual}
     parts = {name: part for name, part in parts.items() if part is not None}
@@ -148,8 +157,12 @@ class Reconstruction(nnx.Module):
         f"{' and '.join(parts)} need a decoder that makes whole frames in "
         f"training, such as pixel, got {type(self.decoder).__name__}"
       )
-    mask = clip.frame_mask
-    if valid is not None:
-      known = jnp.broadcast_to(valid[:, None], clip.frames.shape[:2])
-      mask = known if mask is None else mask & known
-    return {name: part(made, clip.frames, mask) for name, part in parts.items()}
+    return {name: part(made, real, mask) for name, part in parts.items()}
+
+
+def _real_frames(clip, valid):
+  """The mask [B, T] of the frames of valid clips; None: all are real."""
+  if valid is None:
+    return clip.frame_mask
+  mask = jnp.broadcast_to(valid[:, None], clip.frames.shape[:2])
+  return mask if clip.frame_mask is None else mask & clip.frame_mask

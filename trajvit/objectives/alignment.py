@@ -29,8 +29,8 @@ def alignment(
     outputs: `aux.alignment.projected` and `target` [B, N, C] float, and `mask`
       [B, N] bool, if some are not real. The model projects its features and
       resizes them to the grid of the teacher, which gets no gradient. Other
-      schedules than "const" read `tokens`, nested ones, of which a clip kept
-      the first k of N.
+      schedules than "const" read `kept` [B, N] bool beside them: of N nested
+      tokens, the decoder read the first k of a clip.
     batch: `valid` [B], or None: invalid clips do not count.
     schedule: of a clip's weight, by s = (k - 1) / N: "const", 1; "linear",
       1 - s; "cosine", (1 + cos(pi s)) / 2.
@@ -47,9 +47,10 @@ def alignment(
       f"schedule must be one of {', '.join(SCHEDULES)}, got {schedule!r}"
     )
   found = outputs["aux"].get("alignment", {})
-  if "projected" not in found or "target" not in found:
+  needed = ["projected", "target"] + ["kept"] * (schedule != "const")
+  if not found.keys() >= set(needed):
     raise ValueError(
-      "alignment needs projected and target in aux.alignment, "
+      f"alignment needs {', '.join(needed)} in aux.alignment, "
       f"which has {', '.join(sorted(found)) or 'nothing'}"
     )
   projected, target = found["projected"], found["target"]
@@ -63,7 +64,7 @@ def alignment(
   cosine = real_mean(cosines, mask)
   if schedule == "const":
     return -cosine, {"cosine": cosine}
-  kept = outputs["tokens"].mask  # [B, N]
+  kept = found["kept"]  # [B, N]
   share = jnp.maximum(kept.sum(1) - 1, 0) / kept.shape[1]
   weights = SCHEDULES[schedule](share)[:, None]
   return -real_mean(weights * cosines, mask), {"cosine": cosine}
