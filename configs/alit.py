@@ -38,7 +38,7 @@ def get_config(arg=""):
     depth=12,
     num_heads=12,
     smooth=True,
-    remat=True,
+    remat="full",
   )
   config.model = common.autoencoder_model(
     dict(

@@ -56,7 +56,8 @@ def base() -> ml_collections.ConfigDict:
     accumulate_steps=1,
     ema_decay=0.0,
   )
-  config.mesh = dict(data=-1)  # -1: all devices that are left
+  # Devices along each axis; -1: all that are left.
+  config.mesh = dict(data=-1, fsdp=1, tensor=1, context=1)
   config.checkpoint = dict(every=1000, keep_last=2, keep_best=0, best_metric="")
   config.evals = dict()
   config.compilation_cache = ""
@@ -232,7 +233,7 @@ def autoencoder_model(
   """
   return dict(
     name="autoencoder",
-    tokenizer=dict(name="registers", remat=True) | tokenizer,
+    tokenizer=dict(name="registers", remat="full") | tokenizer,
     width=width,
     num_heads=num_heads,
     dtype="bfloat16",
@@ -246,7 +247,7 @@ def videos_model(tokenizer: dict, variant: str) -> ml_collections.ConfigDict:
     dict(
       name="video_text",
       tokenizer=tokenizer,
-      encoder=dict(name="vit", variant=variant, remat=True, **_unset()),
+      encoder=dict(name="vit", variant=variant, remat="full", **_unset()),
       text=dict(name="transformer", variant="S", **_unset()),
       embed_dim=256,
       normalization="imagenet",

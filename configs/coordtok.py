@@ -36,7 +36,7 @@ def get_config(arg=""):
     depth=8,
     num_heads=12,
     fraction=arg.fraction,
-    remat=True,
+    remat="full",
   )
   config.model = common.autoencoder_model(
     dict(

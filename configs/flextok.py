@@ -64,7 +64,7 @@ def model(arg, tokenizer, decoder):
     num_heads=makes,
     tail="mask",
     null_probability=0.2,
-    remat=True,
+    remat="full",
   )
   return common.autoencoder_model(
     dict(num_registers=arg.registers, depth=reads) | tokenizer,

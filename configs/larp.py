@@ -40,7 +40,7 @@ def get_config(arg=""):
       depth=12,
       num_heads=12,
       queries="sincos",
-      remat=True,
+      remat="full",
     ),
   )
   config.objectives = dict(

@@ -35,7 +35,7 @@ def get_config(arg=""):
     tail="null",
     null_probability=0.1,
     guidance=3.0,
-    remat=True,
+    remat="full",
   )
   config.model = common.autoencoder_model(
     dict(

@@ -69,7 +69,7 @@ def model(arg, pattern, **parts):
     depth=makes["depth"],
     num_heads=makes["num_heads"],
     smooth=True,
-    remat=True,
+    remat="full",
   )
   reconstruction = dict(
     dim=12, quantizer=dict(name="vq", size=4096, cosine=True), decoder=decoder

@@ -24,7 +24,7 @@ from configs import common
 # Of the segmenter, and of the resampler that makes tokens of what it finds.
 WIDTH = 512
 SEGMENTER = dict(
-  stem=dict(name="convnext", variant="small", remat=True),
+  stem=dict(name="convnext", variant="small", remat="full"),
   num_slots=128,
   num_heads=8,
   depth=2,

@@ -34,7 +34,7 @@ def get_config(arg=""):
     depth=12,
     num_heads=12,
     queries="sincos",
-    remat=True,
+    remat="full",
   )
   config.model = common.autoencoder_model(
     dict(

@@ -48,7 +48,7 @@ class CoordinateDecoder(Decoder):
     num_tokens: see `layers.conditioning`, and the next two.
     tail: "drop", "mask" or "null".
     proportional: whether tokens count by their size.
-    remat: recompute a block in the backward pass.
+    remat: what of a block is computed twice, see `layers.remat`.
     dtype: of the products; the result is float32.
     rngs: holds the key of the initial values.
 
@@ -73,7 +73,7 @@ class CoordinateDecoder(Decoder):
     num_tokens: int | None = None,
     tail: str = "drop",
     proportional: bool = False,
-    remat: bool = False,
+    remat: str | bool = "none",
     dtype=jnp.float32,
     rngs: nnx.Rngs,
   ):

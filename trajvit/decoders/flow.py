@@ -57,7 +57,7 @@ class FlowDecoder(Decoder):
     projected: options of `ops.guidance.adaptive_projected`, such as {}; None is
       classifier-free guidance.
     seed: of the noise where no key is given.
-    remat: recompute a block in the backward pass.
+    remat: what of a block is computed twice, see `layers.remat`.
     dtype: of the products; the flow itself is float32.
     rngs: holds the key of the initial values.
 
@@ -92,7 +92,7 @@ class FlowDecoder(Decoder):
     shift: float = 1.0,
     projected: dict | None = None,
     seed: int = 0,
-    remat: bool = False,
+    remat: str | bool = "none",
     dtype=jnp.float32,
     rngs: nnx.Rngs,
   ):

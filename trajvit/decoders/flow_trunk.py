@@ -32,7 +32,7 @@ class FlowTrunk(nnx.Module):
     depth: number of blocks.
     num_heads: K.
     max_timestep: see `ops.sincos.timestep`.
-    remat: recompute a block in the backward pass.
+    remat: what of a block is computed twice, see `layers.remat`.
     dtype: of the products; the result is float32.
     rngs: holds the key of the initial values.
   """
@@ -46,7 +46,7 @@ class FlowTrunk(nnx.Module):
     depth: int,
     num_heads: int,
     max_timestep: float = 1.0,
-    remat: bool = False,
+    remat: str | bool = "none",
     dtype=jnp.float32,
     rngs: nnx.Rngs,
   ):

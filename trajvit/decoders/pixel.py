@@ -47,7 +47,7 @@ class PixelDecoder(Decoder):
     proportional: whether tokens count by their size.
     align_block: a block, from 0, whose patches are returned as `hidden` for an
       objective that aligns them, see `models.alignment`.
-    remat: recompute a block in the backward pass.
+    remat: what of a block is computed twice, see `layers.remat`.
     dtype: of the products; the result is float32.
     rngs: holds the key of the initial values.
   """
@@ -68,7 +68,7 @@ class PixelDecoder(Decoder):
     tail: str = "drop",
     proportional: bool = False,
     align_block: int | None = None,
-    remat: bool = False,
+    remat: str | bool = "none",
     dtype=jnp.float32,
     rngs: nnx.Rngs,
   ):

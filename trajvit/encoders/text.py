@@ -23,7 +23,7 @@ class TextTransformer(nnx.Module):
     num_heads: K.
     mlp_dim: hidden width of the perceptron.
     pool: "mean" over the real words, or "first", the class token's place.
-    remat: recompute a block in the backward pass.
+    remat: what of a block is computed twice, see `layers.remat`.
     vocab_size: number of word ids.
     text_length: L, words a caption at most.
     dtype: of the products.
@@ -39,7 +39,7 @@ class TextTransformer(nnx.Module):
     num_heads: int | None = None,
     mlp_dim: int | None = None,
     pool: str = "mean",
-    remat: bool = False,
+    remat: str | bool = "none",
     vocab_size: int,
     text_length: int,
     dtype=jnp.float32,
@@ -87,7 +87,7 @@ class BertEncoder(nnx.Module):
     num_heads: K.
     mlp_dim: hidden width of the perceptron.
     max_length: size of the position table, at least `text_length`.
-    remat: recompute a block in the backward pass.
+    remat: what of a block is computed twice, see `layers.remat`.
     vocab_size: number of word ids; 30522 for bert-base-uncased.
     text_length: L, words a caption at most.
     dtype: of the products.
@@ -102,7 +102,7 @@ class BertEncoder(nnx.Module):
     num_heads: int = 12,
     mlp_dim: int = 3072,
     max_length: int = 512,
-    remat: bool = False,
+    remat: str | bool = "none",
     vocab_size: int,
     text_length: int,
     dtype=jnp.float32,

@@ -42,7 +42,7 @@ class TokenLearnerViT(nnx.Module):
     registers: learned tokens in front, the first of which is the class token.
     final_norm: whether a layer norm ends the encoder.
     epsilon: of the layer norms of blocks.
-    remat: recompute a block in the backward pass, see `layers.stack`.
+    remat: what of a block is computed twice, see `layers.remat`.
     dtype: of the products; norms and softmax are float32.
     rngs: holds the key of the initial values.
 
@@ -65,7 +65,7 @@ class TokenLearnerViT(nnx.Module):
     registers: int = 1,
     final_norm: bool = True,
     epsilon: float = 1e-6,
-    remat: bool = False,
+    remat: str | bool = "none",
     dtype=jnp.float32,
     rngs: nnx.Rngs,
   ):

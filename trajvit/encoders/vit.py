@@ -64,7 +64,7 @@ class ViT(nnx.Module):
     mixture_of_depths: `{"every": 2, "capacity": 0.125}`: of so many blocks the
       last is gone through by that share of the tokens alone, see
       `layers.mixture_of_depths`; None lets all go through all.
-    remat: recompute a block in the backward pass, see `layers.stack`; with a
+    remat: what of a block is computed twice, see `layers.remat`; with a
       mixture of depths `every` blocks at once.
     dtype: of the products; norms and softmax are float32.
     rngs: holds the key of the initial values.
@@ -89,7 +89,7 @@ class ViT(nnx.Module):
     proportional: bool = False,
     mixture_of_depths: dict | None = None,
     epsilon: float = 1e-6,
-    remat: bool = False,
+    remat: str | bool = "none",
     dtype=jnp.float32,
     rngs: nnx.Rngs,
   ):

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from trajvit.mesh import tokens_are_cut
+
 INITIALIZERS = {
   "lecun": nnx.initializers.lecun_normal(),
   "trunc_normal": nnx.initializers.truncated_normal(0.02),
@@ -16,7 +18,8 @@ class Linear(nnx.Module):
   """x @ kernel + bias, as one product of two matrices.
 
   Leading axes are flattened first: XLA's weight gradient of a product of higher
-  rank is several times slower on CPU, and no faster elsewhere.
+  rank is several times slower on CPU, and no faster elsewhere. They are not
+  where devices share out the tokens of a clip, who would have to gather them.
 
   Args:
     inputs: input width.
@@ -46,7 +49,9 @@ class Linear(nnx.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     """Maps [..., inputs] to [..., outputs] in `dtype`."""
     kernel = self.kernel[...].astype(self.dtype)
-    y = x.astype(self.dtype).reshape(-1, x.shape[-1]) @ kernel
+    x = x.astype(self.dtype)
+    flat = x if tokens_are_cut() else x.reshape(-1, x.shape[-1])
+    y = flat @ kernel
     if self.bias is not None:
       y += self.bias[...].astype(self.dtype)
     return y.reshape(*x.shape[:-1], y.shape[-1])

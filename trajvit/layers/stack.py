@@ -6,7 +6,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from trajvit.layers.remat import known_remat, recomputed
 from trajvit.layers.statistics import nested
+from trajvit.mesh import at_block_edge
 
 # Up to this depth the loop is unrolled: XLA then fuses across layers, and the
 # longer compilation does not matter yet.
@@ -23,8 +25,8 @@ class Stack(nnx.Module):
     make: `make(rngs)` builds one layer, a module called as
       `layer(x, *args) -> (x, aux)`.
     depth: number of layers, at least 1.
-    remat: recompute a layer in the backward pass instead of keeping what is
-      inside it; only its input is kept.
+    remat: what of a layer the backward pass computes once more, a name in
+      `layers.remat.POLICIES`; True is "full" and False is "none".
     rngs: holds the key of the initial values.
   """
 
@@ -33,12 +35,12 @@ class Stack(nnx.Module):
     make: Callable[[nnx.Rngs], nnx.Module],
     depth: int,
     *,
-    remat: bool = False,
+    remat: str | bool = "none",
     rngs: nnx.Rngs,
   ):
     if depth < 1:
       raise ValueError(f"depth must be at least 1, got {depth}")
-    self.depth, self.remat = depth, remat
+    self.depth, self.remat = depth, known_remat(remat)
 
     def state(key):
       return nnx.split(make(nnx.Rngs(params=key)))[1]
@@ -98,14 +100,12 @@ class Stack(nnx.Module):
     graphdef, states = nnx.split(self.layers)
 
     def layer(carry, state):
-      return run(nnx.merge(graphdef, state), carry)
+      carry, aux = run(nnx.merge(graphdef, state), at_block_edge(carry))
+      return at_block_edge(carry), aux
 
-    if self.remat:
-      # Inside a scan the compiler cannot undo the recomputation, so the guard
-      # against that, which costs memory, is not needed.
-      layer = jax.checkpoint(layer, prevent_cse=False)
+    layer = recomputed(layer, self.remat)
     # 0 unrolls all. The depth does not where it is 1: a loop of one turn is
     # left, inside of which XLA's CPU convolutions are 30 times slower.
-    unroll = 0 if self.depth <= UNROLL and not self.remat else 1
+    unroll = 0 if self.depth <= UNROLL and self.remat == "none" else 1
     carry, aux = jax.lax.scan(layer, carry, states, unroll=unroll)
     return carry, nested("layers", aux)

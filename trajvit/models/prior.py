@@ -41,7 +41,7 @@ class CodePrior(nnx.Module):
     mix: share of guesses among what a later round reads, in [0, 1].
     temperature: the cosines of a guess with the codes are divided by it.
     block: tokens in a block of the attention's mask.
-    remat: recompute a block in the backward pass.
+    remat: what of a block is computed twice, see `layers.remat`.
     dtype: of the products; norms and softmax are float32.
     rngs: holds the key of the initial values.
 
@@ -61,7 +61,7 @@ class CodePrior(nnx.Module):
     mix: float = 0.5,
     temperature: float = 1.0,
     block: int = 128,
-    remat: bool = False,
+    remat: str | bool = "none",
     dtype=jnp.float32,
     rngs: nnx.Rngs,
   ):

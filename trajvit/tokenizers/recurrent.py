@@ -40,7 +40,7 @@ class RecurrentTokenizer(nnx.Module):
     position: of the patches, see `tubelet`.
     depth: number of blocks, which are shared by the rounds.
     mlp_dim: hidden width of their perceptrons; None is 4 D.
-    remat: recompute a block in the backward pass.
+    remat: what of a block is computed twice, see `layers.remat`.
     width: D.
     num_heads: K.
     clip_shape: (T, H, W).
@@ -60,7 +60,7 @@ class RecurrentTokenizer(nnx.Module):
     position: str = "factorized",
     depth: int = 12,
     mlp_dim: int | None = None,
-    remat: bool = False,
+    remat: str | bool = "none",
     width: int,
     num_heads: int,
     clip_shape: tuple[int, int, int],

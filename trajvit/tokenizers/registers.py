@@ -58,7 +58,7 @@ class RegisterTokenizer(nnx.Module):
     mlp_dim: hidden width of their perceptrons; None is 4 D.
     block: tokens in a block of the attention's mask; the kernels for TPU need a
       multiple of 128.
-    remat: recompute a block in the backward pass, see `layers.stack`.
+    remat: what of a block is computed twice, see `layers.remat`.
     width: D.
     num_heads: K.
     clip_shape: (T, H, W).
@@ -80,7 +80,7 @@ class RegisterTokenizer(nnx.Module):
     depth: int = 12,
     mlp_dim: int | None = None,
     block: int = 128,
-    remat: bool = False,
+    remat: str | bool = "none",
     width: int,
     num_heads: int,
     clip_shape: tuple[int, int, int],

@@ -25,7 +25,7 @@ class ConvStem(nnx.Module):
     widths: channels of each stage; every stage halves the grid. The defaults
       cost alike at every stage.
     depths: blocks of each stage.
-    remat: recompute a block in the backward pass, see `layers.stack`. This and
+    remat: what of a block is computed twice, see `layers.remat`. This and
       stages too deep to be unrolled there put convolutions into a loop, where
       they are slow on a CPU.
     width: D.
@@ -39,7 +39,7 @@ class ConvStem(nnx.Module):
     stride: int = 4,
     widths: Sequence[int] = (32, 64, 128),
     depths: Sequence[int] = (1, 1, 1),
-    remat: bool = False,
+    remat: str | bool = "none",
     width: int,
     dtype=jnp.float32,
     rngs: nnx.Rngs,

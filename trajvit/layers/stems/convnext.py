@@ -57,7 +57,7 @@ class ConvNeXtStem(nnx.Module):
     depths: blocks of each stage.
     widths: channels of each stage.
     layer_scale: initial factor of a block's branch, for each channel.
-    remat: recompute a block in the backward pass, see `layers.stack`. The loops
+    remat: what of a block is computed twice, see `layers.remat`. The loops
       of this and of deep stages make training slow on a CPU, not inference.
     width: D.
     dtype: of the products.
@@ -73,7 +73,7 @@ class ConvNeXtStem(nnx.Module):
     depths: Sequence[int] | None = None,
     widths: Sequence[int] | None = None,
     layer_scale: float = 1e-6,
-    remat: bool = False,
+    remat: str | bool = "none",
     width: int,
     dtype=jnp.float32,
     rngs: nnx.Rngs,

@@ -26,7 +26,7 @@ class Trunk(nnx.Module):
     depths: blocks of each stage.
     stride: pixels on a side of a cell of the first stage.
     init: of the patches' matrices, see `layers.linear`.
-    remat: recompute a block in the backward pass, see `layers.stack`.
+    remat: what of a block is computed twice, see `layers.remat`.
     dtype: of the products.
     rngs: holds the key of the initial values.
   """
@@ -39,7 +39,7 @@ class Trunk(nnx.Module):
     depths: Sequence[int],
     stride: int,
     init: str = "lecun",
-    remat: bool = False,
+    remat: str | bool = "none",
     dtype=jnp.float32,
     rngs: nnx.Rngs,
   ):

@@ -22,7 +22,7 @@ class ViTStem(nnx.Module):
     depth: number of blocks.
     num_heads: K.
     mlp_ratio: hidden width of a perceptron, in widths.
-    remat: recompute a block in the backward pass, see `layers.stack`.
+    remat: what of a block is computed twice, see `layers.remat`.
     width: D, divisible by 4 and by `num_heads`.
     dtype: of the products.
     rngs: holds the key of the initial values.
@@ -35,7 +35,7 @@ class ViTStem(nnx.Module):
     depth: int = 4,
     num_heads: int = 4,
     mlp_ratio: int = 4,
-    remat: bool = False,
+    remat: str | bool = "none",
     width: int,
     dtype=jnp.float32,
     rngs: nnx.Rngs,

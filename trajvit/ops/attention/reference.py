@@ -1,8 +1,13 @@
-"""Attention in plain JAX, logits and all: what the rest is tested by."""
+"""Attention in plain JAX, logits and all: what the rest is tested by.
+
+On a mesh whose axis `context` cuts tokens, every device has its own queries
+and gets all keys.
+"""
 
 import jax
 import jax.numpy as jnp
 
+from trajvit.mesh import laid_out
 from trajvit.ops.attention.block_mask import BlockMask
 from trajvit.ops.attention.mask import AttentionMask
 from trajvit.ops.attention.sparse import Attended
@@ -16,6 +21,8 @@ def reference(query, key, value, *, mask, bias, scale) -> Attended:
     _zero(keys, key),
     _zero(keys, value),
   )
+  query = laid_out(query, "batch", "tokens", "heads")
+  key, value = (laid_out(x, "batch", None, "heads") for x in (key, value))
   logits = jnp.einsum(
     "bqkd,bskd->bkqs", query, key, preferred_element_type=jnp.float32
   )
@@ -35,7 +42,7 @@ def reference(query, key, value, *, mask, bias, scale) -> Attended:
     logsumexp = jax.nn.logsumexp(logits, axis=-1, where=allowed)
   out = jnp.einsum("bkqs,bskd->bqkd", weights.astype(value.dtype), value)
   # What becomes of the output of a padding query has no gradient.
-  out = _zero(queries, out)
+  out = laid_out(_zero(queries, out), "batch", "tokens", "heads")
   return Attended(out=out, logsumexp=logsumexp.swapaxes(1, 2))
 
 
