@@ -1,5 +1,6 @@
 """Attention under a mesh equals attention on one device, and sends nothing."""
 
+import dataclasses
 import re
 
 import definition
@@ -160,6 +161,45 @@ def test_an_odd_batch_is_computed_everywhere(rng):
   expected = expected_of(*arrays, mask, cotangents)
   _, got = compiled_on(mesh, *arrays, mask, cotangents)
   assert_close(got, expected)
+
+
+@on_eight_devices
+@pytest.mark.parametrize("masked", [False, True])
+def test_queries_are_cut_and_keys_are_not(rng, masked):
+  mesh = make_mesh((2, 2, 2), ("data", "tensor", "context"))
+  *arrays, cotangents = inputs(rng)
+  segments = jnp.asarray(np.sort(rng.integers(-1, 3, (4, 40)), axis=1))
+  mask = AttentionMask()
+  if masked:
+    mask = AttentionMask(segments >= 0, segments, segments)
+  shapes = set()
+
+  def run(*arrays):
+    def local(query, key, value, mask, bias):
+      shapes.add((query.shape, key.shape))
+      found = attend(
+        query, key, value, mask=mask, bias=bias, implementation="reference"
+      )
+      return dataclasses.replace(found, logsumexp=None)
+
+    *tokens, bias = arrays
+    return over_mesh(local, *tokens, mask, bias, cut_queries=True).out
+
+  def whole(*arrays):
+    *tokens, bias = arrays
+    return attend(*tokens, mask=mask, bias=bias, implementation="reference").out
+
+  def with_gradients(run):
+    def both(*arrays):
+      out, pull = jax.vjp(run, *arrays)
+      return out, pull(cotangents[0])
+
+    return jax.jit(both)
+
+  with jax.set_mesh(mesh):
+    got = with_gradients(run)(*arrays)
+  assert_close(got, with_gradients(whole)(*arrays))
+  assert shapes == {((2, 20, 2, 8), (2, 40, 2, 8))}
 
 
 @on_eight_devices

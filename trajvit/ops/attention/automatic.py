@@ -60,7 +60,7 @@ def automatic(
     )
     return Attended(out=out, logsumexp=None)
 
-  return over_mesh(local, query, key, value, mask, bias).out
+  return over_mesh(local, query, key, value, mask, bias, cut_queries=True).out
 
 
 def _plain(query, key, value, mask, bias, scale):

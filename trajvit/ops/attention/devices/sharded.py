@@ -15,7 +15,12 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 from trajvit.compat import vary
-from trajvit.mesh import BATCH_AXES, HEAD_AXIS, mesh_sizes
+from trajvit.mesh import (
+  BATCH_AXES,
+  HEAD_AXIS,
+  SEQUENCE_AXIS,
+  mesh_sizes,
+)
 from trajvit.ops.attention.block_mask import BlockMask
 from trajvit.ops.attention.mask import AttentionMask
 from trajvit.ops.attention.sparse import Attended
@@ -28,6 +33,8 @@ def over_mesh(
   value: jax.Array,
   mask: AttentionMask | BlockMask,
   bias: jax.Array | None,
+  *,
+  cut_queries: bool = False,
 ) -> Attended:
   """Returns `run(query, key, value, mask, bias)`, each device its part of it.
 
@@ -45,6 +52,8 @@ def over_mesh(
     mask: cut likewise where it has an axis of size B or a list for each group
       of heads, else copied.
     bias: [B, Nk] or None.
+    cut_queries: cut Nq along the axis `context` where that divides it; every
+      device has all keys. For an AttentionMask, and no statistics of tiles.
 
   Raises:
     ValueError: the axis `tensor` does not divide K.
@@ -52,22 +61,34 @@ def over_mesh(
   sizes = mesh_sizes()
   if sizes is None:
     return run(query, key, value, mask, bias)
-  layout = Layout.of(sizes, query.shape)
-  mask = layout.with_lists(mask)
+  parts = sizes.get(SEQUENCE_AXIS, 1) if cut_queries else 1
+  cut = parts > 1 and query.shape[1] % parts == 0
+  queries = Layout.of(
+    sizes, query.shape, sequence=(SEQUENCE_AXIS,) if cut else ()
+  )
+  keys = dataclasses.replace(queries, sequence=())
+  mask = keys.with_lists(mask)
+  specs = keys.mask(mask)
+  if cut:
+    specs = AttentionMask(
+      keys=specs,
+      query_segments=PartitionSpec(queries.batch, queries.sequence),
+      key_segments=specs,
+    )
 
   def local(*inputs):
-    return run(*vary(inputs, layout.axes))
+    return run(*vary(inputs, queries.axes))
 
   return jax.shard_map(
     local,
     in_specs=(
-      layout.tokens,
-      layout.tokens,
-      layout.tokens,
-      layout.mask(mask),
-      PartitionSpec(layout.batch),
+      queries.tokens,
+      keys.tokens,
+      keys.tokens,
+      specs,
+      PartitionSpec(keys.batch),
     ),
-    out_specs=layout.attended,
+    out_specs=queries.attended,
   )(query, key, value, mask, bias)
 
 
