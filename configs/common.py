@@ -182,6 +182,19 @@ def autoencoder_base(arg, budgets=()) -> ml_collections.ConfigDict:
       to evaluate on, "" for none.
     budgets: numbers of nested tokens that it is evaluated at.
   """
+  config = frames_base(arg, "reconstruction", budgets=budgets)
+  config.objectives = dict(reconstruction=dict(weight=1.0, l2=1.0))
+  return config
+
+
+def frames_base(arg, evaluator: str, **options) -> ml_collections.ConfigDict:
+  """Returns a run on the frames of one's own videos, the model missing.
+
+  Args:
+    arg: as for `autoencoder_base`.
+    evaluator: of the videos in `validation`.
+    **options: of the evaluator.
+  """
   config = videos_base(
     steps=arg.steps,
     batch_size=arg.batch_size,
@@ -191,14 +204,38 @@ def autoencoder_base(arg, budgets=()) -> ml_collections.ConfigDict:
   del config.data["text"]
   config.data.train.tracks = "none"
   config.data.clip.sampler = "strided" if arg.frames > 1 else "random_segment"
-  config.objectives = dict(reconstruction=dict(weight=1.0, l2=1.0))
   config.optimizer.ema_decay = 0.999
   if arg.validation:
     data = config.data.train.to_dict() | dict(manifest=arg.validation)
-    config.evals.reconstruction = dict(
-      name="reconstruction", every=5000, data=data, budgets=budgets
+    config.evals[evaluator] = dict(
+      name=evaluator, every=5000, data=data, **options
     )
   return config
+
+
+def add_alignment(
+  config, run: str, teacher: dict, *, schedule: str = "const", **options
+):
+  """In place: a block of the decoder is aligned with what a run has trained.
+
+  Args:
+    config: of a model that makes frames.
+    run: of the model feature_net.
+    teacher: that model's arguments, as the run has them.
+    schedule: of the objective.
+    **options: `block`, `hidden` and `stage`, see `models.alignment`.
+  """
+  options["teacher"] = teacher
+  config.model.reconstruction.alignment = options
+  config.objectives.alignment = dict(weight=0.5, schedule=schedule)
+  add_frozen(config, "reconstruction/alignment/teacher", run)
+
+
+def add_frozen(config, place: str, run: str):
+  """In place: all parameters below `place` are a run's, and stay so."""
+  others = config.get("warm_start", [])
+  config.warm_start = [*others, dict(workdir=run, parts={place: ""})]
+  config.optimizer.frozen = [*config.optimizer.get("frozen", []), f"^{place}/"]
 
 
 def add_adversary(config, *, generator: float, rate: float = 1.0, **options):

@@ -11,7 +11,8 @@ the first k, a mask token standing in for the rest.
 paper reads and makes the latents of a frozen autoencoder, here it is pixels in
 patches of equal number; its encoder has gated perceptrons and normed attention,
 as our decoder has; and it aligns the decoder's second block with DINOv2, for
-which `align_block` is there. `configs/flextok_sprites.py` is the small one.
+which `reconstruction.alignment` is there, with a teacher of one's own (see
+docs/nested_tokens.md). `configs/flextok_sprites.py` is the small one.
 """
 
 from configs import common

@@ -10,7 +10,9 @@ frames from noise, `joint=True` learns from captions as well, in one model on
 one batch. `adversarial=True` trains a discriminator along, which the decoder
 hears of from the middle of the run on, and `perceptual=RUN` compares frames in
 the features of a finished run of feature_net_sprites besides; both are for
-decoder=pixel. Evaluations are at every budget. See docs/nested_tokens.md.
+decoder=pixel. `align=RUN` holds the decoder's second block to these features
+(REPA), for decoder=pixel and flow. Evaluations are at every budget. See
+docs/nested_tokens.md.
 """
 
 from configs import common, feature_net_sprites
@@ -29,7 +31,8 @@ def get_config(arg=""):
 
   Raises:
     ValueError: an unknown decoder, or one that makes no whole frames in
-      training where these are to be judged.
+      training where these are to be judged, or not all patches where these are
+      to be aligned.
   """
   arg = common.parse_arg(
     arg,
@@ -39,6 +42,7 @@ def get_config(arg=""):
     joint=False,
     adversarial=False,
     perceptual="",
+    align="",
     **common.SPRITES,
   )
   common.check_choice("decoder", arg.decoder, DECODERS)
@@ -46,6 +50,10 @@ def get_config(arg=""):
     raise ValueError(
       "adversarial=True and perceptual=RUN are for decoder=pixel, "
       f"got {arg.decoder}"
+    )
+  if arg.align and arg.decoder == "coordinate":
+    raise ValueError(
+      f"align=RUN is for decoder=pixel and flow, got {arg.decoder}"
     )
   config = common.sprites_base(arg)
   config.optimizer.learning_rate = 1e-3
@@ -75,6 +83,8 @@ def get_config(arg=""):
     add_adversary(config)
   if arg.perceptual:
     add_perceptual(config, arg.perceptual)
+  if arg.align:
+    common.add_alignment(config, arg.align, network(), block=1, hidden=192)
   budgets = common.budgets(arg.registers) if arg.nested else ()
   for name in ("reconstruction", "linear_probe"):
     config.evals[name] = common.sprites_eval(
@@ -99,10 +109,12 @@ def add_adversary(config):
 
 def add_perceptual(config, run: str):
   """In place: the network of features that a run has trained."""
-  network = feature_net_sprites.get_config().model.to_dict()
-  del network["name"]
-  config.model.reconstruction.perceptual = network
+  config.model.reconstruction.perceptual = network()
   config.objectives.perceptual = dict(weight=0.1)
-  place = "reconstruction/perceptual/network"
-  config.warm_start = [dict(workdir=run, parts={place: ""})]
-  config.optimizer.frozen = ["^reconstruction/perceptual/"]
+  common.add_frozen(config, "reconstruction/perceptual/network", run)
+
+
+def network() -> dict:
+  """Returns the arguments of the network that feature_net_sprites trains."""
+  model = feature_net_sprites.get_config().model.to_dict()
+  return {key: x for key, x in model.items() if key != "name"}

@@ -55,6 +55,8 @@ ARGS = {
     "nested=False,registers=8",
     "adversarial=True,perceptual=RUN",
     "joint=True,adversarial=True",
+    "align=RUN,perceptual=RUN",
+    "decoder=flow,joint=True,align=RUN",
   ],
   "grouping_sprites": [f"method={m}" for m in grouping_sprites.METHODS],
   "probe_sprites": [
@@ -75,6 +77,7 @@ ARGS = {
     "method=dense,camera=shake",
   ],
   "larp": ["adversarial=True"],
+  "retok": ["", "align=RUN,adversarial=True"],
   "videoflextok": ["patches=all"],
   "trajtok_clip": [
     "objectives=joint",
@@ -155,12 +158,17 @@ def shrink_autoencoder(model):
   for part, options in small.items():
     if part in model["reconstruction"]:
       model["reconstruction"][part] |= options
+  if alignment := model["reconstruction"].get("alignment"):
+    alignment |= dict(block=0, hidden=16)
+    shrink_model(alignment["teacher"])
 
 
 def shrink_model(model):
   """In place: towers, segmenters and stems, wherever they are."""
   if "reconstruction" in model:
     shrink_autoencoder(model)
+  if "widths" in model:
+    model["widths"] = (8, 8)
   for part in (model, *(x for x in model.values() if isinstance(x, dict))):
     for tower in ("encoder", "text"):
       if tower in part:
@@ -280,9 +288,14 @@ WARM = [
     ["features"],
   ),
   (
-    "flextok_sprites:perceptual=RUN",
-    ["feature_net_sprites"],
-    ["reconstruction/perceptual"],
+    "flextok_sprites:perceptual=RUN,align=RUN",
+    ["feature_net_sprites"] * 2,
+    ["reconstruction/perceptual", "reconstruction/alignment/teacher"],
+  ),
+  (
+    "retok:align=RUN,classes=7",
+    ["feature_net_clip:classes=7"],
+    ["reconstruction/alignment/teacher"],
   ),
   (
     "probe_sprites:encoder=RUN,segmenter=RUN",
@@ -341,6 +354,8 @@ def test_arguments_are_checked():
     probe_sprites.get_config()
   with pytest.raises(ValueError, match="for decoder=pixel, got flow"):
     flextok_sprites.get_config("decoder=flow,adversarial=True")
+  with pytest.raises(ValueError, match="pixel and flow, got coordinate"):
+    flextok_sprites.get_config("decoder=coordinate,align=RUN")
   with pytest.raises(ValueError, match="segmenter=RUN is for adapter=traj"):
     probe_sprites.get_config("encoder=a,segmenter=b,adapter=patches")
   with pytest.raises(ValueError, match="not grouping"):

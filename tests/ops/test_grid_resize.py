@@ -45,10 +45,11 @@ def test_only_real_cells_are_read():
   mask[0, 0, 1] = mask[0, 1, 2:] = False
   x[~mask] = np.nan
   got, real = jax.jit(resize_grid, static_argnums=1)(x, (4, 2, 1), mask)
-  # Rows 0 | 2 3 of the first step, 4 5 | none of the second.
-  want = [[0, 2.5], [4 / 2.5, 2.5], [(0.125 * 0 + 0.75 * 4.5) / 0.875, 0]]
-  want.append([4.5, 0])
-  want[1][0] = (0.75 * 0.5 * 0 + 0.25 * 4.5) / (0.75 * 0.5 + 0.25)
+  # Rows 0 | 2 3 of the first step are real, 4 5 | none of the second: means 0
+  # (from half of the weight) | 2.5 and 4.5 | none.
+  second = (0.75 * 0.5 * 0 + 0.25 * 4.5) / (0.75 * 0.5 + 0.25)
+  third = (0.25 * 0.5 * 0 + 0.75 * 4.5) / (0.25 * 0.5 + 0.75)
+  want = [[0, 2.5], [second, 2.5], [third, 0], [4.5, 0]]
   np.testing.assert_array_equal(
     real[0, ..., 0], [[True, True], [True, True], [True, False], [True, False]]
   )
