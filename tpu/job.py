@@ -12,6 +12,9 @@ PORT = 8476
 RUNS = "/runs"
 # Seconds from the notice that a machine goes away to its end, to save in.
 GRACE_SECONDS = 300
+# Restarts of a host in a row without a checkpoint: each may be spent on waiting
+# for another host that is being replaced.
+TRIES = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +90,8 @@ class Job:
     """The same under the supervisor, where nothing else starts it again."""
     if self.health:
       return self.command
-    return f"python -m tpu.supervise --grace={GRACE_SECONDS} -- {self.command}"
+    options = f"--restarts={TRIES} --grace={GRACE_SECONDS}"
+    return f"python -m tpu.supervise {options} -- {self.command}"
 
   def need(self, *names: str) -> None:
     """Checks that these are set.
