@@ -114,7 +114,8 @@ def _print_lines(index, lines):
   # The pipe may be closed from the other side while it is read.
   with contextlib.suppress(ValueError):
     for line in lines:
-      print(f"[{index}] {line.rstrip()}", flush=True)
+      # In one piece, as the threads write at the same time.
+      print(f"[{index}] {line.rstrip()}\n", end="", flush=True)
 
 
 def _say(text):

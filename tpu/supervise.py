@@ -91,8 +91,9 @@ class Supervisor:
 
   def run(self) -> int:
     """Returns the status that the last try ended with."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-      signal.signal(number, self._pass_on)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+      if signal.getsignal(number) != signal.SIG_IGN:  # as after nohup
+        signal.signal(number, self._pass_on)
     while True:
       status = self._try_once()
       say(f"status {status}: {exits.meaning(status)}")
@@ -114,7 +115,7 @@ class Supervisor:
       child = subprocess.Popen(self._command, start_new_session=True)
     except FileNotFoundError:
       return exits.NOT_FOUND
-    except PermissionError:
+    except OSError:
       return exits.CANNOT_RUN
     self._child = child
     if self._stop.is_set():  # the signal came while it was being started
@@ -130,7 +131,9 @@ class Supervisor:
     self._stop.set()
     if self._child is None:
       return
-    self._child.send_signal(number)
+    # Training does not know SIGHUP, which says that the terminal is closed.
+    hung_up = number == signal.SIGHUP
+    self._child.send_signal(signal.SIGTERM if hung_up else number)
     timer = threading.Timer(self._grace, kill_group, [self._child.pid])
     timer.daemon = True
     timer.start()

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(autouse=True)
 def handlers():
-  numbers = (signal.SIGTERM, signal.SIGINT)
+  numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
   before = [signal.getsignal(number) for number in numbers]
   yield
   for number, handler in zip(numbers, before, strict=True):
@@ -114,6 +114,10 @@ def test_a_checkpoint_buys_new_tries(tmp_path):
 def test_a_command_that_is_not_there_is_not_tried_again(tmp_path, capsys):
   assert supervise.main(["--", str(tmp_path / "missing")]) == 127
   assert "not found" in capsys.readouterr().err
+  for mode in (0o644, 0o755):  # no program, and none that the system knows
+    (tmp_path / "text").write_text("text")
+    (tmp_path / "text").chmod(mode)
+    assert supervise.main(["--", str(tmp_path / "text")]) == 126
 
 
 def gone(pid):
@@ -160,7 +164,8 @@ def start(tmp_path, line, *options):
   )
 
 
-def test_sigterm_is_passed_on_and_ends_it(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_is_passed_on_and_ends_it(number, tmp_path):
   pid = shlex.quote(str(tmp_path / "pid"))
   process = start(
     tmp_path,
@@ -168,7 +173,7 @@ def test_sigterm_is_passed_on_and_ends_it(tmp_path):
     f"echo $$ > {pid}; while true; do sleep 0.02; done",
   )
   child = int(wait_for(tmp_path / "pid"))
-  process.terminate()
+  process.send_signal(number)
   said = process.communicate(timeout=20)[1]
   assert process.returncode == exits.STOPPED, said
   assert (tmp_path / "saved").exists()
