@@ -75,7 +75,7 @@ def violations(package: str, source: str) -> list[str]:
       bad.append(name)
     if parts[0] == "flax" and package in WITHOUT_FLAX:
       bad.append(name)
-    if parts[0] == "tensorflow" or parts[0] in ("configs", "tests"):
+    if parts[0] == "tensorflow" or parts[0] in ("configs", "tests", "tpu"):
       bad.append(name)
   return bad
 

@@ -6,6 +6,10 @@ and the group creates them all or none.
 
 from tpu.job import Job, Launch
 from tpu.ways import vm
+from tpu.ways.gcloud import COMPUTE, place, workload_policy
+
+TEMPLATES = (*COMPUTE, "instance-templates")
+GROUPS = (*COMPUTE, "instance-groups", "managed")
 
 
 def launch(job: Job) -> Launch:
@@ -20,47 +24,48 @@ def launch(job: Job) -> Launch:
     raise ValueError(
       "several slices find each other by --way=gke or --way=queued"
     )
-  project = f"--project={job.project}"
-  region = f"--region={job.region}"
-  policy = f"projects/{job.project}/regions/{job.region}/resourcePolicies/"
-  template = [
-    *["gcloud", "compute", "instance-templates", "create", job.name, project],
-    f"--machine-type={target.machine_type}",
+  start = [_create_template(job), _create_group(job)]
+  stop = [
+    [*GROUPS, "delete", job.name, *place(job), "--quiet"],
+    [*TEMPLATES, "delete", job.name, f"--project={job.project}", "--quiet"],
+  ]
+  if target.hosts > 1:
+    create, delete = workload_policy(job)
+    start.insert(0, create)
+    stop.append(delete)
+  watch = [[*GROUPS, "list-instances", job.name, *place(job)]]
+  return Launch(start, watch, stop, vm.files(job))
+
+
+def _create_template(job):
+  return [
+    *[*TEMPLATES, "create", job.name, f"--project={job.project}"],
+    f"--machine-type={job.target.machine_type}",
     "--maintenance-policy=TERMINATE",
-    f"--image-family={target.family.image}",
+    f"--image-family={job.target.family.image}",
     "--image-project=ubuntu-os-accelerator-images",
     "--boot-disk-size=200GB",
     "--scopes=cloud-platform",
     *_provisioning(job),
     *vm.metadata(job),
   ]
-  group = [
-    *["gcloud", "compute", "instance-groups", "managed", "create", job.name],
-    *vm.place(job),
+
+
+def _create_group(job):
+  create = [
+    *[*GROUPS, "create", job.name, *place(job)],
     f"--template={job.name}",
-    f"--size={target.hosts}",
+    f"--size={job.target.hosts}",
   ]
-  start, stop = [template, group], []
-  groups = ["gcloud", "compute", "instance-groups", "managed"]
-  stop.append([*groups, "delete", job.name, *vm.place(job), "--quiet"])
-  templates = ["gcloud", "compute", "instance-templates"]
-  stop.append([*templates, "delete", job.name, project, "--quiet"])
-  if target.hosts > 1:
-    policies = ["gcloud", "compute", "resource-policies"]
-    create = [
-      *[*policies, "create", "workload-policy", job.name, project, region],
-      "--type=HIGH_THROUGHPUT",
-      f"--accelerator-topology={target.topology}",
-    ]
-    start.insert(0, create)
-    group += [
-      f"--workload-policy={policy}{job.name}",
-      "--target-size-policy-mode=bulk",
-      "--default-action-on-vm-failure=do-nothing",
-    ]
-    stop.append([*policies, "delete", job.name, project, region, "--quiet"])
-  watch = [[*groups, "list-instances", job.name, *vm.place(job)]]
-  return Launch(start, watch, stop, vm.files(job))
+  if job.target.hosts == 1:
+    return create
+  policies = f"projects/{job.project}/regions/{job.region}/resourcePolicies"
+  return [
+    *create,
+    f"--workload-policy={policies}/{job.name}",
+    "--target-size-policy-mode=bulk",
+    "--default-action-on-vm-failure=do-nothing",
+  ]
 
 
 def _provisioning(job):

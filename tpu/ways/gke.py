@@ -9,11 +9,13 @@ Source: the JobSet API v1alpha2, and GKE's pages on TPUs and Multislice.
 import json
 
 from tpu.job import GRACE_SECONDS, PORT, RUNS, Job, Launch, file
+from tpu.ways.gcloud import workload_policy
 from trajvit.training import exits
 
 MOST_RESTARTS = 50
 CONTAINER = "train"
 SLICE = "slice"
+POOLS = ("gcloud", "container", "node-pools")
 
 
 def launch(job: Job) -> Launch:
@@ -147,43 +149,32 @@ def pod(job: Job) -> dict:
 def _node_pools(job):
   """Returns the commands that make and delete node pools, one a slice."""
   job.need("project", "zone")
-  target = job.target
   where = [
     f"--cluster={job.cluster}",
     f"--project={job.project}",
     f"--location={job.region}",
   ]
-  place = [f"--project={job.project}", f"--region={job.region}"]
-  policies = ["gcloud", "compute", "resource-policies"]
-  create, delete = [], []
-  wired = []
-  if target.hosts > 1:
-    wired = [f"--tpu-topology={target.topology}"]
-  if target.hosts > 1 and target.chip_name == "tpu7x":
+  create, delete, wired = [], [], []
+  if job.target.hosts > 1:
+    wired = [f"--tpu-topology={job.target.topology}"]
+  by_policy = job.target.hosts > 1 and job.target.chip_name == "tpu7x"
+  if by_policy:
     wired = [f"--placement-policy={job.name}"]
-    create.append(
-      [
-        *[*policies, "create", "workload-policy", job.name, *place],
-        "--type=HIGH_THROUGHPUT",
-        f"--accelerator-topology={target.topology}",
-      ]
-    )
-  pools = ["gcloud", "container", "node-pools"]
+    create.append(workload_policy(job)[0])
   for index in range(job.slices):
     name = f"{job.name}-{index}"
-    create.append(
-      [
-        *[*pools, "create", name, *where, f"--node-locations={job.zone}"],
-        f"--machine-type={target.machine_type}",
-        f"--num-nodes={target.hosts}",
-        *wired,
-        *(["--spot"] if job.spot else []),
-        *_reserved(job),
-      ]
-    )
-    delete.append([*pools, "delete", name, *where, "--quiet"])
-  if target.hosts > 1 and target.chip_name == "tpu7x":
-    delete.append([*policies, "delete", job.name, *place, "--quiet"])
+    pool = [
+      *[*POOLS, "create", name, *where, f"--node-locations={job.zone}"],
+      f"--machine-type={job.target.machine_type}",
+      f"--num-nodes={job.target.hosts}",
+      *wired,
+      *(["--spot"] if job.spot else []),
+      *_reserved(job),
+    ]
+    create.append(pool)
+    delete.append([*POOLS, "delete", name, *where, "--quiet"])
+  if by_policy:
+    delete.append(workload_policy(job)[1])
   return create, delete
 
 

@@ -2,8 +2,9 @@
 
 from tpu.job import Job, Launch
 from tpu.ways import vm
+from tpu.ways.gcloud import COMPUTE, place
 
-TPUS = ["gcloud", "compute", "tpus"]
+TPUS = (*COMPUTE, "tpus")
 
 
 def launch(job: Job) -> Launch:
@@ -21,7 +22,7 @@ def launch(job: Job) -> Launch:
   else:
     nodes = [f"--node-count={job.slices}", f"--node-prefix={job.name}"]
   create = [
-    *[*TPUS, "queued-resources", "create", job.name, *vm.place(job), *nodes],
+    *[*TPUS, "queued-resources", "create", job.name, *place(job), *nodes],
     f"--accelerator-type={target.accelerator_type}",
     f"--runtime-version={target.family.runtime}",
     *(["--spot"] if job.spot else []),
@@ -29,11 +30,11 @@ def launch(job: Job) -> Launch:
   ]
   first = job.name if job.slices == 1 else f"{job.name}-0"
   watch = [
-    [*TPUS, "queued-resources", "describe", job.name, *vm.place(job)],
+    [*TPUS, "queued-resources", "describe", job.name, *place(job)],
     [
-      *[*TPUS, "tpu-vm", "ssh", first, *vm.place(job), "--worker=0"],
+      *[*TPUS, "tpu-vm", "ssh", first, *place(job), "--worker=0"],
       "--command=sudo docker logs --follow trajvit",
     ],
   ]
-  delete = [*TPUS, "queued-resources", "delete", job.name, *vm.place(job)]
+  delete = [*TPUS, "queued-resources", "delete", job.name, *place(job)]
   return Launch([create], watch, [[*delete, "--force"]], vm.files(job))

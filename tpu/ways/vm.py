@@ -21,8 +21,3 @@ def metadata(job: Job) -> list[str]:
     f"--metadata=trajvit-image={job.image},trajvit-runs={job.runs}",
     f"--metadata-from-file=startup-script={SCRIPT},trajvit-command={command}",
   ]
-
-
-def place(job: Job) -> list[str]:
-  """Returns the flags that say where."""
-  return [f"--project={job.project}", f"--zone={job.zone}"]
