@@ -53,8 +53,9 @@ class Autoencoder(nnx.Module):
       target_frames: the same of the clip.
       video_embedding: [B, D] float32 of norm 1, the mean of the kept tokens.
       tokens: the kept Tokens, before they are quantized.
-      aux: {"tokenizer", "quantizer", "decoder"}; in training "adversarial" and
-        "perceptual" too, where the reconstruction has these.
+      aux: {"tokenizer", "quantizer", "decoder"}; in training "adversarial",
+        "perceptual", "prior" and "alignment" too, where the reconstruction has
+        these.
       batch_stats: new running statistics, {} where there are none.
       metrics: {name: scalar} for the log.
     """

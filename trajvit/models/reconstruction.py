@@ -82,7 +82,8 @@ class Reconstruction(nnx.Module):
       aux: `quantizer`, with its `indices`, of discrete codes their `sizes` [G]
         int32, and `losses`; `decoder`, in training what a loss compares, see
         `layers.decoder`; in training `adversarial`, `perceptual`, `prior` and
-        `alignment`, where there are such parts, see these.
+        `alignment`, where there are such parts, see these; the last has `kept`
+        [B, N] bool besides, the tokens that the decoder read.
       batch_stats: of the quantizer and of the adversary, {} if there are none.
       metrics: {name: scalar}, the quantizer's.
 
