@@ -26,8 +26,11 @@ each_loss = pytest.mark.parametrize("name", LOSSES)
 
 
 @starts_eight_devices
-def test_on_eight_devices():
-  run_on_eight_devices(__file__)
+@pytest.mark.parametrize(
+  "marks", ["not slow", pytest.param("slow", marks=pytest.mark.slow)]
+)
+def test_on_eight_devices(marks):
+  run_on_eight_devices(__file__, marks)
 
 
 def draw(rng, count, dim=6, groups=7):
@@ -145,7 +148,18 @@ def placeable(inputs):
   return jax.tree.map(lambda x: np.asarray(x, dtype), inputs)
 
 
-def on_mesh(name, axes, count, **options):
+# The axes of a mesh, the clips of a batch, and columns at a time. Devices do
+# not divide the clips of the second, which is computed in double precision.
+EVEN, ODD = ((4, 2, 1), 256, 16), ((2, 2, 2), 21, 2)
+DIM, LOCAL = 6, 256 // 8
+
+
+def case(*values, slow=False):
+  return pytest.param(*values, marks=pytest.mark.slow if slow else ())
+
+
+@functools.cache
+def on_mesh(name, method, axes, count, chunk):
   """The compiled program for a batch of `count` on a mesh, and a runner."""
   mesh = make_mesh(axes, ("data", "fsdp", "tensor"))
   clips = P(("data", "fsdp")) if count % (axes[0] * axes[1]) == 0 else P()
@@ -159,34 +173,40 @@ def on_mesh(name, axes, count, **options):
   def place(*args):
     return jax.device_put(args, layouts)
 
-  run = value_and_gradients(name, **options)
+  run = value_and_gradients(name, method=method, chunk=chunk)
   with jax.set_mesh(mesh):
-    inputs, *rest = draw(np.random.default_rng(0), count)
+    inputs, *rest = draw(np.random.default_rng(0), count, DIM)
     args = place(placeable(inputs), *rest)
     compiled = jax.jit(run).lower(*args).compile()
   return compiled, lambda *args: compiled(*place(*args))
 
 
 @on_eight_devices
-@each_loss
-@pytest.mark.parametrize("method", ["gathered", "ring"])
 @pytest.mark.parametrize(
-  ("axes", "count"), [((4, 2, 1), 24), ((2, 2, 2), 21)], ids=["even", "odd"]
+  ("name", "method", "sizes"),
+  [
+    case("contrastive", "gathered", EVEN),
+    case("contrastive", "ring", ODD),
+    case("sigmoid", "gathered", ODD),
+    case("sigmoid", "ring", EVEN),
+    case("contrastive", "gathered", ODD, slow=True),
+    case("contrastive", "ring", EVEN, slow=True),
+    case("sigmoid", "gathered", EVEN, slow=True),
+    case("sigmoid", "ring", ODD, slow=True),
+  ],
 )
-def test_eight_devices_equal_the_whole_matrix(rng, name, method, axes, count):
-  double = count % 8 != 0
-  tolerance = 1e-12 if double else 1e-6
+def test_eight_devices_equal_the_whole_matrix(rng, name, method, sizes):
+  double = sizes == ODD
   with jax.enable_x64(double):
-    options = dict(method=method, chunk=2 if method == "ring" else 5)
-    _, run = on_mesh(name, axes, count, **options)
+    _, run = on_mesh(name, method, *sizes)
     for _ in range(3):
-      inputs, ids, valid = draw(rng, count)
+      inputs, ids, valid = draw(rng, sizes[1], DIM)
       expected = dense(name, inputs, ids, valid)
       found = run(placeable(inputs), ids, valid)
-      assert_close(found, expected, tolerance)
+      assert_close(found, expected, 1e-12 if double else 1e-6)
 
 
-def sizes(compiled):
+def elements(compiled):
   """The numbers of elements of all arrays in a compiled program."""
   shapes = re.findall(
     r"\b(?:pred|[su]\d+|f\d+)\[([\d,]+)\]", compiled.as_text()
@@ -197,19 +217,25 @@ def sizes(compiled):
 @on_eight_devices
 @pytest.mark.parametrize(
   ("name", "method"),
-  [("contrastive", "gathered"), ("contrastive", "ring"), ("sigmoid", "ring")],
+  [
+    case("contrastive", "gathered"),
+    case("sigmoid", "ring"),
+    case("contrastive", "ring", slow=True),
+    case("sigmoid", "gathered", slow=True),
+  ],
 )
 def test_no_device_holds_more_pairs_than_a_chunk_of_its_rows(name, method):
-  count, chunk, dim, local = 256, 16, 6, 256 // 8
-  options = dict(chunk=chunk, method=method)
-  compiled, _ = on_mesh(name, (4, 2, 1), count, **options)
-  columns = {"gathered": count * dim, "ring": local * dim}[method]
-  assert max(sizes(compiled)) == max(columns, local * chunk)
+  _, count, chunk = EVEN
+  compiled, _ = on_mesh(name, method, *EVEN)
+  columns = {"gathered": count, "ring": LOCAL}[method]
+  assert max(elements(compiled)) == max(columns * DIM, LOCAL * chunk)
   pairs = count * count * 4  # bytes of their matrix
   assert compiled.memory_analysis().temp_size_in_bytes < pairs / 4
 
 
 @on_eight_devices
+@pytest.mark.slow
 def test_a_chunk_of_all_columns_is_seen():
-  compiled, _ = on_mesh("contrastive", (4, 2, 1), 256, chunk=256)
-  assert max(sizes(compiled)) == 256 // 8 * 256
+  axes, count, _ = EVEN
+  compiled, _ = on_mesh("contrastive", "gathered", axes, count, count)
+  assert max(elements(compiled)) == LOCAL * count

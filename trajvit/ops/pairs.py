@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jax.sharding import AbstractMesh, PartitionSpec
 
 from trajvit.compat import vary
-from trajvit.mesh import mesh_sizes
+from trajvit.mesh import laid_out, mesh_sizes
 
 METHODS = ("gathered", "ring")
 
@@ -97,6 +97,9 @@ def over_pairs(total: Total, rows, columns, schedule: Schedule) -> tuple:
     return _chunked(total, rows, columns, schedule.chunk)
   axes, devices = schedule.axes, schedule.mesh.size
   count = len(jax.tree.leaves(rows)[0])
+  # First whole embeddings of the clips at hand: the compiler cannot get to what
+  # is wanted here from every layout without a detour.
+  rows, columns = jax.tree.map(lambda x: laid_out(x, "batch"), (rows, columns))
   rows, columns = _padded((rows, columns), devices)
   run = _gathered if schedule.method == "gathered" else _ring
 
