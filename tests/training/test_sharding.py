@@ -53,10 +53,64 @@ def test_a_rule_that_matches_nothing_is_refused():
     param_shardings(params, mesh, (("nothing", P()),))
 
 
+def abstract_mesh(**sizes):
+  sizes = dict(data=1, fsdp=1, tensor=1, context=1) | sizes
+  return jax.sharding.AbstractMesh(tuple(sizes.values()), tuple(sizes))
+
+
+def specs(params, mesh):
+  shapes = jax.tree.map(
+    lambda shape: jax.ShapeDtypeStruct(shape, jnp.float32),
+    params,
+    is_leaf=lambda x: isinstance(x, tuple),
+  )
+  found = param_shardings(shapes, mesh, default_rules(mesh))
+  return jax.tree.map(lambda sharding: sharding.spec, found)
+
+
+BLOCK = {  # of a stack of 3
+  "attention": {
+    "query": {"kernel": (3, 8, 8), "bias": (3, 8)},
+    "out": {"kernel": (3, 8, 8), "bias": (3, 8)},
+  },
+  "mlp": {
+    "inner": {"kernel": (3, 8, 32), "bias": (3, 32)},
+    "outer": {"kernel": (3, 32, 8), "bias": (3, 8)},
+  },
+}
+
+
+def test_heads_and_hidden_channels_are_cut_along_tensor_the_rest_along_fsdp():
+  rows, columns = P(None, "tensor", "fsdp"), P(None, "fsdp", "tensor")
+  assert specs(BLOCK, abstract_mesh(fsdp=4, tensor=2)) == {
+    "attention": {
+      "query": {"kernel": columns, "bias": P(None, "tensor")},
+      "out": {"kernel": rows, "bias": P(None, "fsdp")},
+    },
+    "mlp": {
+      "inner": {"kernel": columns, "bias": P(None, "tensor")},
+      "outer": {"kernel": rows, "bias": P(None, "fsdp")},
+    },
+  }
+  found = specs(BLOCK, abstract_mesh(data=4, tensor=2))
+  assert found["mlp"]["outer"] == {"kernel": P(None, "tensor"), "bias": P()}
+  whole = jax.tree.leaves(specs(BLOCK, abstract_mesh(data=2, context=4)))
+  assert set(whole) == {P()}
+
+
+def test_what_tensor_does_not_divide_is_refused():
+  with pytest.raises(ValueError, match="3 devices.*'tensor'.*attention/out"):
+    specs(BLOCK, abstract_mesh(tensor=3))
+  with pytest.raises(ValueError, match="match no parameter.*query"):
+    specs({"conv": {"kernel": (3, 3, 8, 8)}}, abstract_mesh(tensor=2))
+
+
 @pytest.mark.parametrize("sizes", [(3, 1), (-1, -1), (0, 1), (-1, 3)])
 def test_a_mesh_that_is_not_the_devices_is_refused(sizes):
   with pytest.raises(ValueError, match="must multiply to 1 devices"):
     build_mesh(MeshConfig(*sizes))
+  with pytest.raises(ValueError, match="to 3 devices.*tensor=2, context=1"):
+    build_mesh(MeshConfig(tensor=2), devices=jax.devices() * 3)
 
 
 def test_the_mesh_is_in_the_context_of_what_is_traced():
