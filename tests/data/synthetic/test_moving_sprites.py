@@ -11,6 +11,7 @@ import pytest
 from trajvit.data.example import ClipSpec, Example
 from trajvit.data.synthetic import MovingSprites, cache, sprites
 from trajvit.data.synthetic.caption import caption, named_sprites
+from trajvit.data.synthetic.classes import CLASSES
 from trajvit.data.synthetic.render import render
 from trajvit.data.synthetic.vocabulary import MOTIONS
 
@@ -64,6 +65,20 @@ class TestExample:
       assert example.name == f"moving_sprites/{split}/{index}"
       first = named_sprites(clips.scenes[index])[0]
       assert MOTIONS[example.label] == first.motion.name
+
+  @pytest.mark.parametrize("asked", list(CLASSES))
+  def test_the_caption_says_the_class(self, asked):
+    base, clips = source("moving"), source("moving", label=asked)
+    assert "label" not in repr(base)
+    assert (repr(base) == repr(clips)) == (asked == "motion")
+    for index in range(len(clips)):
+      example = clips.example(index, None)
+      answer = CLASSES[asked][example.label]
+      first, _, rest = example.captions[0].partition(" while ")
+      said = rest if asked == "camera" else first
+      assert answer in said
+      other = base.example(index, None)
+      assert_equal(dataclasses.replace(example, label=other.label), other)
 
   def test_is_a_pure_function_of_the_index(self):
     forward = [source().example(i, None) for i in range(6)]
@@ -236,6 +251,8 @@ class TestErrors:
       source("test")
     with pytest.raises(ValueError, match="'exact', 'extracted', 'none'"):
       source(tracks="guessed")
+    with pytest.raises(ValueError, match="label must be one of motion.*'mood'"):
+      source(label="mood")
     with pytest.raises(ValueError, match="processes must be at least 1"):
       source(processes=0)
 

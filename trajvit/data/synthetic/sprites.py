@@ -15,15 +15,11 @@ import numpy as np
 
 from trajvit.data.example import ClipSpec, Example
 from trajvit.data.synthetic.cache import ClipCache, RenderedClip, build_cache
-from trajvit.data.synthetic.caption import (
-  caption,
-  caption_words,
-  named_sprites,
-)
+from trajvit.data.synthetic.caption import caption, caption_words
+from trajvit.data.synthetic.classes import CLASSES, class_of
 from trajvit.data.synthetic.labels import grid_tracks
 from trajvit.data.synthetic.render import render
 from trajvit.data.synthetic.splits import SplitScenes
-from trajvit.data.synthetic.vocabulary import MOTIONS
 
 # Raise it with any change that changes a clip: caches depend on it.
 GENERATOR_VERSION = 2
@@ -38,6 +34,7 @@ class MovingSprites:
     clip: the ClipSpec.
     split: name of the split.
     tracks: where the tracks come from.
+    label: what the class of a clip is.
     seed: of everything.
     scenes: the symbolic scene of every clip, see `synthetic.scene`.
   """
@@ -50,6 +47,7 @@ class MovingSprites:
     count: int | None = None,
     tracks: str = "exact",
     camera: str | None = None,
+    label: str = "motion",
     seed: int = 0,
     cache_dir: str | os.PathLike | None = None,
     processes: int | None = None,
@@ -67,6 +65,8 @@ class MovingSprites:
         pixels by `data.extract`, as for a real video; "none".
       camera: "still" or "shake", for all clips; None is as the split draws it.
         The caption says what the camera does, and nothing else changes.
+      label: what the class of a clip is, a key of `classes.CLASSES`: "motion",
+        "color" or "shape" of a sprite, or "camera".
       seed: two seeds share no clip.
       cache_dir: where to keep the rendered clips, in a folder named by the
         fingerprint; None or "" renders a clip whenever it is asked for. The
@@ -81,11 +81,16 @@ class MovingSprites:
       raise ValueError(f"tracks must be one of {TRACKS}, got {tracks!r}")
     if tracks == "extracted":
       _import_extractor()
+    if label not in CLASSES:
+      raise ValueError(
+        f"label must be one of {', '.join(CLASSES)}, got {label!r}"
+      )
     if processes is not None and processes < 1:
       raise ValueError(f"processes must be at least 1, got {processes}")
     self.clip = clip
     self.split = split
     self.tracks = tracks
+    self.label = label
     self.seed = seed
     self.scenes = SplitScenes(split, count, seed, camera)
     self._cache = None
@@ -97,14 +102,15 @@ class MovingSprites:
 
   def __repr__(self) -> str:
     clip = self.clip
-    # Left out where it is not set: the fingerprint is of this.
+    # Left out where they are not set: the fingerprint is of this.
     camera = self.scenes.camera
     camera = "" if camera is None else f", camera={camera!r}"
+    label = "" if self.label == "motion" else f", label={self.label!r}"
     return (
       f"MovingSprites(split={self.split!r}, count={len(self)}, "
       f"tracks={self.tracks!r}, seed={self.seed}, frames={clip.frames}, "
       f"size={clip.size}, track_grid={clip.track_grid}, "
-      f"max_tracks={clip.max_tracks}{camera})"
+      f"max_tracks={clip.max_tracks}{camera}{label})"
     )
 
   def __len__(self) -> int:
@@ -135,8 +141,7 @@ class MovingSprites:
 
     Returns:
       The example. `clip_id` hashes the canonical caption, so that clips that
-      show the same match; `label` is the motion, a position in MOTIONS, of the
-      sprite that the canonical caption names first.
+      show the same match; `label` is a position in `CLASSES` of what was asked.
     """
     scene = self.scenes[index]
     clip = self.render(index) if self._cache is None else self._cache[index]
@@ -147,7 +152,7 @@ class MovingSprites:
       tracks=clip.tracks,
       captions=(canonical if rng is None else caption(scene, rng),),
       clip_id=zlib.crc32(canonical.encode()) & 0x7FFFFFFF,
-      label=MOTIONS.index(named_sprites(scene)[0].motion.name),
+      label=class_of(scene, self.label),
       name=f"moving_sprites/{self.split}/{index}",
       dropped_tracks=clip.dropped_tracks,
     )
