@@ -45,6 +45,8 @@ class PixelDecoder(Decoder):
     num_tokens: see `layers.conditioning`, and the next two.
     tail: "drop", "mask" or "null".
     proportional: whether tokens count by their size.
+    init_std: of queries and positions before training: beside codes, which are
+      about 1, small ones leave attention nearly blind to places at first.
     align_block: a block, from 0, whose patches are returned as `hidden` for an
       objective that aligns them, see `models.alignment`.
     remat: what of a block is computed twice, see `layers.remat`.
@@ -67,6 +69,7 @@ class PixelDecoder(Decoder):
     num_tokens: int | None = None,
     tail: str = "drop",
     proportional: bool = False,
+    init_std: float = 0.02,
     align_block: int | None = None,
     remat: str | bool = "none",
     dtype=jnp.float32,
@@ -87,11 +90,12 @@ class PixelDecoder(Decoder):
       num_tokens=num_tokens,
       tail=tail,
       proportional=proportional,
+      init_std=init_std,
       **options,
     )
     self.table = queries == "sincos"
     count = 1 if self.table else self.num_patches
-    init = nnx.initializers.truncated_normal(0.02)
+    init = nnx.initializers.truncated_normal(init_std)
     self.queries = nnx.Param(init(rngs.params(), (count, inner)))
     self.norm_in = LayerNorm(inner, dtype=dtype)
 
@@ -100,7 +104,7 @@ class PixelDecoder(Decoder):
 
     self.blocks = Stack(block, depth, remat=remat, rngs=rngs)
     self.norm = LayerNorm(inner, dtype=dtype)
-    self.out = Linear(inner, self.num_pixels, **options)
+    self.out = Linear(inner, self.num_pixels, init="trunc_normal", **options)
     self.smooth = Conv(3, 3, 3, bias=True, **options) if smooth else None
 
   def __call__(

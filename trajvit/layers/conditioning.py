@@ -40,6 +40,7 @@ class Conditioning(nnx.Module):
     null: whether there is a null token. It counts as `num_tokens` with the tail
       "mask", as one with "drop"; with "null" it is all null vectors.
     proportional: whether tokens count by their size instead of as one each.
+    init_std: of positions and of all that stands in, before training.
     dtype: of the products.
     rngs: holds the key of the initial values.
 
@@ -56,6 +57,7 @@ class Conditioning(nnx.Module):
     tail: str = "drop",
     null: bool = False,
     proportional: bool = False,
+    init_std: float = 0.02,
     dtype=jnp.float32,
     rngs: nnx.Rngs,
   ):
@@ -66,7 +68,7 @@ class Conditioning(nnx.Module):
     self.inputs, self.num_tokens, self.tail = inputs, num_tokens, tail
     self.width, self.proportional, self.dtype = width, proportional, dtype
     self.project = Linear(inputs, width, dtype=dtype, rngs=rngs)
-    init = nnx.initializers.truncated_normal(0.02)
+    init = nnx.initializers.truncated_normal(init_std)
 
     def learned(*shape):
       return nnx.Param(init(rngs.params(), shape))

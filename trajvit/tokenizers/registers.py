@@ -51,6 +51,7 @@ class RegisterTokenizer(nnx.Module):
       reads the layers before it as the pattern says; else the clip is one step.
     patch: (frames, rows, columns) of a tubelet; each divides the clip.
     position: of the patches, see `tubelet`. A register is its own position.
+    init_std: of positions and registers before training, see `tubelet`.
     pattern: who reads whom, spec of an entry in PATTERNS.
     timed: options of `layers.timed_block`; None reads no times.
     strides: in training a clip is seen every r-th frame, r one of these.
@@ -74,6 +75,7 @@ class RegisterTokenizer(nnx.Module):
     each_step: bool = False,
     patch: tuple[int, int, int] = (2, 16, 16),
     position: str = "factorized",
+    init_std: float = 0.02,
     pattern: dict | None = None,
     timed: dict | None = None,
     strides: tuple[int, ...] = (),
@@ -104,13 +106,14 @@ class RegisterTokenizer(nnx.Module):
     self.patches = TubeletTokenizer(
       patch=patch,
       position=position,
+      init_std=init_std,
       width=width,
       clip_shape=clip_shape,
       dtype=dtype,
       rngs=rngs,
     )
     self.steps = self.patches.grid[0] if each_step else 1
-    init = nnx.initializers.truncated_normal(0.02)
+    init = nnx.initializers.truncated_normal(init_std)
     registers = init(rngs.params(), (self.steps, num_registers, width))
     copies = jnp.repeat(registers[:, -1:], redundant, axis=1)
     self.registers = nnx.Param(jnp.concatenate([registers, copies], axis=1))

@@ -25,6 +25,8 @@ class TubeletTokenizer(nnx.Module):
     position: "factorized" adds a learned vector of the frame, of the row and of
       the column; "spatial" leaves out that of the frame; "table" has one for
       every tubelet.
+    init_std: of these vectors before training. A patch itself is about 0.4;
+      what is much smaller leaves attention nearly blind to places at first.
     width: D.
     clip_shape: (T, H, W).
     dtype: of the products.
@@ -36,6 +38,7 @@ class TubeletTokenizer(nnx.Module):
     *,
     patch: tuple[int, int, int] = (2, 16, 16),
     position: str = "factorized",
+    init_std: float = 0.02,
     width: int,
     clip_shape: tuple[int, int, int],
     dtype=jnp.float32,
@@ -54,7 +57,7 @@ class TubeletTokenizer(nnx.Module):
     if position != "table":
       shapes = [(grid[0], 1, 1), (1, grid[1], 1), (1, 1, grid[2])]
       shapes = shapes[1:] if position == "spatial" else shapes
-    init = nnx.initializers.truncated_normal(0.02)
+    init = nnx.initializers.truncated_normal(init_std)
     self.positions = nnx.List(
       [nnx.Param(init(rngs.params(), (*shape, width))) for shape in shapes]
     )
