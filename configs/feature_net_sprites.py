@@ -16,9 +16,9 @@ NUM_CLASSES = 8
 
 def get_config(arg=""):
   """Returns the config; `arg` may set the keys of SPRITES."""
-  arg = common.parse_arg(arg, **common.SPRITES | dict(steps=1000))
+  arg = common.parse_arg(arg, **common.SPRITES | dict(steps=1200))
   config = common.sprites_base(arg, "none")
-  config.data.batch_size = 32
+  config.data.batch_size = 16
   config.data.train.label = LABEL
   config.optimizer.learning_rate = 1e-3
   config.model = dict(
@@ -26,7 +26,7 @@ def get_config(arg=""):
   )
   config.objectives = dict(classification=dict(weight=1.0))
   config.evals = dict(
-    validation=common.sprites_eval(config, "classification", "validation", 250),
+    validation=common.sprites_eval(config, "classification", "validation", 300),
   )
   config.evals.validation.data.label = LABEL
   return config
