@@ -66,7 +66,7 @@ class MovingSprites:
       camera: "still" or "shake", for all clips; None is as the split draws it.
         The caption says what the camera does, and nothing else changes.
       label: what the class of a clip is, a key of `classes.CLASSES`: "motion",
-        "color" or "shape" of a sprite, or "camera".
+        "color" or "shape" of a sprite, "colors" of both, or "camera".
       seed: two seeds share no clip.
       cache_dir: where to keep the rendered clips, in a folder named by the
         fingerprint; None or "" renders a clip whenever it is asked for. The
