@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from trajvit.training.runtime import join_processes
+from trajvit.training.processes import join_processes
 
 
 def name_of(device) -> str:

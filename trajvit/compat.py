@@ -53,3 +53,19 @@ def vary(tree, axes: tuple[str, ...]):
     return jax.lax.pcast(x, new, to="varying") if new else x
 
   return jax.tree.map(mark, tree)
+
+
+def coordination_service() -> tuple | None:
+  """Returns what processes found each other by, or None in a run of one.
+
+  JAX has no public name for it.
+
+  Returns:
+    The client, with `key_value_set` and `key_value_try_get`, and the number of
+    this process, which is known before any device is.
+  """
+  from jax._src.distributed import global_state  # noqa: PLC0415
+
+  if global_state.client is None:
+    return None
+  return global_state.client, global_state.process_id

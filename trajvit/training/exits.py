@@ -8,6 +8,8 @@ is imported here, so that neither needs jax.
 import contextlib
 import sys
 import traceback
+from collections.abc import Callable
+from typing import NoReturn
 
 FINISHED = 0
 FAILED = 1
@@ -75,10 +77,19 @@ def status_of(error: Exception) -> int:
 
 
 @contextlib.contextmanager
-def exit_by_error():
-  """Shows what is raised inside, and ends the process with its `status_of`."""
+def exit_by_error(end: Callable[[int, Exception], NoReturn] | None = None):
+  """Shows what is raised inside, and ends the process with its `status_of`.
+
+  Args:
+    end: called with the status and the error to end it; None is `sys.exit`,
+      which in a run of several processes waits for the others, see
+      `training.processes`.
+  """
   try:
     yield
   except Exception as error:
     traceback.print_exc()
-    sys.exit(status_of(error))
+    status = status_of(error)
+    if end is None:
+      sys.exit(status)
+    end(status, error)
