@@ -12,7 +12,7 @@ hears of from the middle of the run on, and `perceptual=RUN` compares frames in
 the features of a finished run of feature_net_sprites besides; both are for
 decoder=pixel. `align=RUN` holds the decoder's second block to these features
 (REPA), for decoder=pixel and flow. Evaluations are at every budget. See
-docs/nested_tokens.md.
+docs/nested_tokens.md, which has what the defaults reach in minutes.
 """
 
 from configs import common, feature_net_sprites
@@ -20,7 +20,9 @@ from configs import common, feature_net_sprites
 PATCH = (2, 16, 16)
 LEVELS = (8, 8, 8, 5, 5, 5)
 DECODERS = {
-  "pixel": dict(name="pixel", patch=PATCH, inner_width=96, depth=3),
+  "pixel": dict(
+    name="pixel", patch=PATCH, inner_width=96, depth=2, init_std=0.5
+  ),
   "flow": dict(name="flow", patch=PATCH, inner_width=96, depth=3, steps=20),
   "coordinate": dict(name="coordinate", patch=PATCH, inner_width=96),
 }
@@ -43,7 +45,7 @@ def get_config(arg=""):
     adversarial=False,
     perceptual="",
     align="",
-    **common.SPRITES,
+    **common.SPRITES | dict(steps=2400),
   )
   common.check_choice("decoder", arg.decoder, DECODERS)
   if (arg.adversarial or arg.perceptual) and arg.decoder != "pixel":
@@ -56,24 +58,34 @@ def get_config(arg=""):
       f"align=RUN is for decoder=pixel and flow, got {arg.decoder}"
     )
   config = common.sprites_base(arg)
-  config.optimizer.learning_rate = 1e-3
+  # How soon tokens leave the mean frame is a matter of steps, not of clips.
+  config.data.batch_size = 16
+  config.optimizer.learning_rate = 1.5e-3
+  config.optimizer.warmup_steps = min(100, arg.steps // 3)
+  config.log_every = 20
   tokenizer = dict(
-    name="registers", num_registers=arg.registers, patch=PATCH, depth=3
+    name="registers",
+    num_registers=arg.registers,
+    patch=PATCH,
+    init_std=0.5,
+    depth=1,
   )
   parts = dict(
     reconstruction=dict(
       dim=len(LEVELS),
-      quantizer=dict(name="fsq", levels=LEVELS),
+      quantizer=dict(name="fsq", levels=LEVELS, drop_quant_p=0.25),
       decoder=DECODERS[arg.decoder],
     )
   )
   if arg.nested:
-    parts["nested"] = dict(mode="uniform", full=0.1)
+    mode = "pow2" if arg.joint else "uniform"
+    parts["nested"] = dict(mode=mode, full=0.1)
   if arg.joint:
     config.model = common.sprites_model(tokenizer, "mean") | parts
     config.model.encoder.depth = 1
+    config.data.batch_size = 32
     config.evals = common.sprites_retrieval(config)
-    config.objectives.reconstruction = dict(weight=1.0, l2=1.0)
+    config.objectives.reconstruction = dict(weight=4.0, l2=1.0)
   else:
     config.model = dict(
       name="autoencoder", tokenizer=tokenizer, width=96, num_heads=4, **parts
@@ -90,6 +102,7 @@ def get_config(arg=""):
     config.evals[name] = common.sprites_eval(
       config, name, "validation", budgets=budgets
     )
+  config.evals.linear_probe.data.label = "colors"
   return config
 
 
