@@ -18,9 +18,8 @@ from ml_collections import config_flags
 
 from trajvit.data import build_loader
 from trajvit.evaluators import EVALUATORS
-from trajvit.models import build_model
-from trajvit.objectives import build_objectives
 from trajvit.training import provenance
+from trajvit.training.build import build_training
 from trajvit.training.checkpoint import (
   Checkpoints,
   abstract,
@@ -31,9 +30,7 @@ from trajvit.training.config import CheckpointConfig, read_config
 from trajvit.training.evaluation import Evaluation
 from trajvit.training.exits import FINISHED, STOPPED, exit_by_error
 from trajvit.training.feature_network import load_features
-from trajvit.training.functional import functional
 from trajvit.training.metrics_log import MetricsLog, reproducible
-from trajvit.training.optim import build_optimizer
 from trajvit.training.progress import Progress
 from trajvit.training.runtime import (
   StopRequest,
@@ -43,15 +40,9 @@ from trajvit.training.runtime import (
 from trajvit.training.sharding import (
   batch_sharding,
   build_mesh,
-  default_rules,
   make_predict,
-  on_mesh,
-  replicated,
-  state_shardings,
   to_global,
 )
-from trajvit.training.state import init_state
-from trajvit.training.step import make_train_step
 from trajvit.training.timing import StepTimer
 from trajvit.training.warm_start import warm_start
 from trajvit.training.workdir import check_run_config, write_run_config
@@ -115,44 +106,18 @@ def train(raw: dict, workdir: str) -> bool:
     evaluations.append(Evaluation(key, config, clips, evaluator))
 
   # ------------------------------------------------------- model and step
-  options = config.optimizer
-  init, apply = functional(
-    lambda: build_model(
-      config.model, seed=config.seed, **loader.model_context()
-    )
-  )
-  tx, schedule = build_optimizer(options, config.total_steps)
-
-  def first_state():
-    return init_state(init(), tx, ema=options.ema_decay > 0)
-
-  shapes = jax.eval_shape(first_state)
-  shardings = state_shardings(shapes, mesh, default_rules(mesh), tx)
-  train_step = make_train_step(
-    apply,
-    build_objectives(config.objectives),
-    tx,
-    schedule,
-    accumulate_steps=options.accumulate_steps,
-    ema_decay=options.ema_decay,
-    frozen=options.frozen,
-  )
-  train_step = jax.jit(
-    on_mesh(train_step, mesh),
-    donate_argnums=0,
-    out_shardings=(shardings, replicated(mesh)),
-  )
-  predict = make_predict(apply, mesh)
+  training = build_training(config, mesh, loader.model_context())
+  predict = make_predict(training.apply, mesh)
 
   # --------------------------------------------------- restore, or start
   checkpoints = Checkpoints(workdir / "checkpoints", config.checkpoint)
   start = checkpoints.latest_step() or 0
   if start:
-    like = abstract(shapes, shardings)
+    like = abstract(training.shapes, training.shardings)
     state, saved_record, _ = checkpoints.restore(like, step=start)
     check_data_record(saved_record, data_record)
   else:
-    state = jax.jit(first_state, out_shardings=shardings)()
+    state = training.start()
     for run in config.warm_start:
       state = warm_start(state, run)
   meta = {
@@ -208,7 +173,7 @@ def train(raw: dict, workdir: str) -> bool:
     # The device still computes the last step while this one is prepared.
     batch, info = timer.next(batches)
     batch = to_global(batch, batch_sharding(mesh))
-    state, metrics = train_step(state, batch, run_key)
+    state, metrics = training.step(state, batch, run_key)
     if unread:
       read(*unread)
     unread = step, metrics, info

@@ -6,7 +6,7 @@ threads and in an order that depends on (seed, step) alone. `SOURCES` and
 """
 
 from trajvit.data.batching import BatchInfo
-from trajvit.data.build import SOURCES, build_loader
+from trajvit.data.build import SOURCES, build_loader, data_shapes
 from trajvit.data.example import BrokenClip, ClipSpec, Example, Source
 from trajvit.data.failures import TooManyBrokenClips
 from trajvit.data.loader import Loader
@@ -23,4 +23,5 @@ __all__ = [
   "Source",
   "TooManyBrokenClips",
   "build_loader",
+  "data_shapes",
 ]

@@ -6,10 +6,12 @@ from trajvit.data.example import ClipSpec
 from trajvit.data.loader import Loader
 from trajvit.data.packing import Packing
 from trajvit.data.segmentation import Davis2017, Mose, YouTubeVis
+from trajvit.data.shapes import batch_shapes, model_context
 from trajvit.data.synthetic import MovingSprites
 from trajvit.data.text import TEXT_TOKENIZERS
 from trajvit.data.video_files import VideoFiles
 from trajvit.table import Table, check_arguments
+from trajvit.types import Batch
 
 SOURCES = Table(
   "source",
@@ -52,6 +54,47 @@ def build_loader(
   Raises:
     ValueError: something is missing, unknown or read by nobody.
   """
+  source, parts = _read(data, source)
+  return Loader(
+    SOURCES.build(source, clip=parts["clip"]),
+    seed=seed,
+    process_index=process_index,
+    process_count=process_count,
+    **parts,
+    **(data.get("loader") or {}),
+  )
+
+
+def data_shapes(data: dict) -> tuple[dict, Batch]:
+  """Returns what a training loader would tell, without the files it reads.
+
+  Args:
+    data: as for `build_loader`. Of its `train`, no file is opened; captions are
+      taken to be there where there is a `text` to encode them.
+
+  Returns:
+    `model_context` as a loader has it, and the global batch of training as
+    ShapeDtypeStructs.
+
+  Raises:
+    ValueError: something is missing, unknown or read by nobody.
+  """
+  source, parts = _read(data, data["train"])
+  name = source.pop("name", None)
+  entry = SOURCES[name]
+  check_arguments(f"source {name!r}", entry, source)
+  shapes = batch_shapes(
+    clip=parts["clip"],
+    text=parts["text"] if getattr(entry, "has_captions", True) else None,
+    packing=parts["packing"],
+    batch_size=parts["batch_size"],
+    tracks=source.get("tracks") != "none",
+  )
+  return model_context(parts["clip"], parts["text"]), shapes
+
+
+def _read(data, source):
+  """The spec of a source, and the arguments of Loader that `data` decides."""
   _only("data", data, _DATA)
   _only("data.loader", data.get("loader") or {}, _LOADER)
   for key in ("batch_size", "clip"):
@@ -66,17 +109,12 @@ def build_loader(
   text, packing = data.get("text"), data.get("packing")
   if packing:
     check_arguments("data.packing", Packing, packing)
-  return Loader(
-    SOURCES.build(source, clip=clip),
+  return source, dict(
     clip=clip,
     text=TEXT_TOKENIZERS.build(text) if text else None,
     packing=Packing(**packing) if packing else None,
     batch_size=batch_size,
-    seed=seed,
     captions=captions,
-    process_index=process_index,
-    process_count=process_count,
-    **(data.get("loader") or {}),
   )
 
 

@@ -20,6 +20,7 @@ from trajvit.data.failures import FailureBudget, TooManyBrokenClips
 from trajvit.data.order import TrainOrder, row_position
 from trajvit.data.packing import Packing
 from trajvit.data.reading import BatchIterator
+from trajvit.data.shapes import model_context
 from trajvit.data.text import TextTokenizer
 from trajvit.types import Batch
 
@@ -134,19 +135,8 @@ class Loader:
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
   def model_context(self) -> dict:
-    """What the data tells `build_model`, in values that JSON can hold.
-
-    Returns:
-      `clip_shape` (T, H, W), `max_tracks`, `vocab_size` and `text_length`; the
-      last two are 0 without a text tokenizer.
-    """
-    clip, text = self.clip, self.text
-    return {
-      "clip_shape": (clip.frames, clip.size, clip.size),
-      "max_tracks": clip.max_tracks,
-      "vocab_size": text.vocab_size if text else 0,
-      "text_length": text.length if text else 0,
-    }
+    """Returns what the data tells `build_model`, see `data.shapes`."""
+    return model_context(self.clip, self.text)
 
   def train(self, start_step: int = 0) -> BatchIterator:
     """Returns an endless iterator over `(Batch, BatchInfo)`, see BatchIterator.
