@@ -16,17 +16,17 @@ NUM_CLASSES = 8
 
 def get_config(arg=""):
   """Returns the config; `arg` may set the keys of SPRITES."""
-  arg = common.parse_arg(arg, **common.SPRITES | dict(steps=1200))
+  arg = common.parse_arg(arg, **common.SPRITES | dict(steps=800))
   config = common.sprites_base(arg, "none")
   config.data.batch_size = 16
   config.data.train.label = LABEL
-  config.optimizer.learning_rate = 1e-3
+  config.optimizer.learning_rate = 3e-3
   config.model = dict(
     name="feature_net", num_classes=NUM_CLASSES, widths=(16, 32, 48)
   )
   config.objectives = dict(classification=dict(weight=1.0))
   config.evals = dict(
-    validation=common.sprites_eval(config, "classification", "validation", 300),
+    validation=common.sprites_eval(config, "classification", "validation", 200),
   )
   config.evals.validation.data.label = LABEL
   return config

@@ -135,7 +135,9 @@ class Stage(nnx.Module):
   """2 x 2 patches, a convolution of three frames and one of 3 x 3 cells.
 
   Nonlinearities are on both sides of the one along time: the mean over frames
-  of what is linear in them would not know their order.
+  of what is linear in them would not know their order. It reads what differs
+  from the mean over time: colours are much louder than what moves between two
+  frames, and would drown it for longer than a small run lasts.
 
   Args:
     inputs: channels in.
@@ -156,9 +158,19 @@ class Stage(nnx.Module):
     lead = x.shape[:2]
     x = self.patch(x.reshape(-1, *x.shape[2:]))
     x = x.reshape(*lead, *x.shape[1:])
-    x += self.time(jax.nn.gelu(self.norm(x)), mask)
+    moving = _without_mean(self.norm(x), mask)
+    x += self.time(jax.nn.gelu(moving), mask)
     x, _ = self.space(x.reshape(-1, *x.shape[2:]))
     return x.reshape(*lead, *x.shape[1:])
+
+
+def _without_mean(x, mask):
+  """[B, T, ...] minus the mean over the real frames of each clip."""
+  total = only_real(x, mask).sum(1, keepdims=True, dtype=jnp.float32)
+  count = x.shape[1]
+  if mask is not None:
+    count = jnp.maximum(mask.sum(1), 1).reshape(-1, *[1] * (x.ndim - 1))
+  return x - (total / count).astype(x.dtype)
 
 
 def weight_hash(params: dict) -> str:
