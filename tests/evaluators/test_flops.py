@@ -8,7 +8,12 @@ from jax.experimental import pallas as pl
 from jax.sharding import PartitionSpec
 
 from trajvit.compat import make_mesh
-from trajvit.evaluators.flops import FlopCount, count_flops, used_arguments
+from trajvit.evaluators.flops import (
+  FlopCount,
+  count_flops,
+  count_jaxpr,
+  used_arguments,
+)
 
 
 def array(*shape):
@@ -204,6 +209,17 @@ def test_a_choice_by_platform_is_the_branch_taken():
     here = {"cuda": dense}
   assert choose(**here, default=twice) == DENSE
   assert choose(some_other_chip=twice, default=dense) == DENSE
+
+
+def test_a_choice_can_be_for_another_platform():
+  def f(x, w):
+    return jax.lax.platform_dependent(
+      x, w, tpu=lambda x, w: dense(dense(x, w), w), default=dense
+    )
+
+  jaxpr = jax.make_jaxpr(f)(X, W).jaxpr
+  assert count_jaxpr(jaxpr, "tpu").total == 2 * DENSE
+  assert count_jaxpr(jaxpr, "cuda").total == DENSE
 
 
 def test_while_is_one_trip_and_reported():

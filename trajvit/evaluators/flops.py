@@ -62,18 +62,29 @@ def count_flops(function, *args) -> FlopCount:
     function: can be traced by jax; jitted or not.
     *args: pytrees of arrays or of `jax.ShapeDtypeStruct`.
   """
-  return _count(_live(function, args)[0])
+  return count_jaxpr(jax.make_jaxpr(function)(*args).jaxpr)
+
+
+def count_jaxpr(jaxpr, platform: str | None = None) -> FlopCount:
+  """Returns the FLOPs of what has been traced, see `count_flops`.
+
+  Args:
+    jaxpr: such as `traced.jaxpr.jaxpr`.
+    platform: whose branch a choice by platform takes, such as "tpu"; None is
+      that of this process.
+  """
+  names = _platform_names() if platform is None else frozenset([platform])
+  return _count(_without_dead_code(jaxpr)[0], names)
 
 
 def used_arguments(function, *args):
   """Returns `args` with True for every array that the result depends on."""
-  used = _live(function, args)[1]
+  used = _without_dead_code(jax.make_jaxpr(function)(*args).jaxpr)[1]
   return jax.tree.unflatten(jax.tree.structure(args), used)
 
 
-def _live(function, args):
+def _without_dead_code(jaxpr):
   """The jaxpr without dead code, and which of its inputs it still reads."""
-  jaxpr = jax.make_jaxpr(function)(*args).jaxpr
   return partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
 
 
@@ -81,35 +92,38 @@ def _values(count):
   return [getattr(count, field.name) for field in dataclasses.fields(count)]
 
 
-def _count(jaxpr) -> FlopCount:
+def _count(jaxpr, platforms) -> FlopCount:
   total = FlopCount()
   for eqn in jaxpr.eqns:
-    total += _RULES.get(eqn.primitive.name, _other)(eqn)
+    total += _RULES.get(eqn.primitive.name, _other)(eqn, platforms)
   return total
 
 
-def _inside(eqn) -> FlopCount:
+def _inside(eqn, platforms) -> FlopCount:
   """The cost of everything the equation holds, each called once."""
-  return sum(map(_count, jaxprs_in_params(eqn.params)), FlopCount())
+  counts = [_count(each, platforms) for each in jaxprs_in_params(eqn.params)]
+  return sum(counts, FlopCount())
 
 
-def _other(eqn):
+def _other(eqn, platforms):
   """Nothing, unless it holds something dear: who knows how often that runs."""
-  return FlopCount(unknown_calls=int(_inside(eqn) != FlopCount()))
+  return FlopCount(unknown_calls=int(_inside(eqn, platforms) != FlopCount()))
 
 
-def _unknown(eqn):
-  del eqn
+def _unknown(eqn, platforms):
+  del eqn, platforms
   return FlopCount(unknown_calls=1)
 
 
-def _dot(eqn):
+def _dot(eqn, platforms):
+  del platforms
   (contracted, _), _ = eqn.params["dimension_numbers"]
   depth = math.prod(eqn.invars[0].aval.shape[axis] for axis in contracted)
   return FlopCount(dots=2 * depth * math.prod(eqn.outvars[0].aval.shape))
 
 
-def _conv(eqn):
+def _conv(eqn, platforms):
+  del platforms
   kernel, out = eqn.invars[1].aval.shape, eqn.outvars[0].aval.shape
   params = eqn.params
   numbers = params["dimension_numbers"]
@@ -129,20 +143,22 @@ def _conv(eqn):
   return FlopCount(convs=2 * products)
 
 
-def _scan(eqn):
-  return _inside(eqn) * eqn.params["length"]
+def _scan(eqn, platforms):
+  return _inside(eqn, platforms) * eqn.params["length"]
 
 
-def _while(eqn):
-  count = _inside(eqn)
+def _while(eqn, platforms):
+  count = _inside(eqn, platforms)
   return count + FlopCount(unbounded_loops=int(count != FlopCount()))
 
 
-def _cond(eqn):
-  branches = [_count(branch.jaxpr) for branch in eqn.params["branches"]]
-  platforms = eqn.params.get("branches_platforms")
-  if platforms is not None:
-    return branches[_platform_branch(platforms)]
+def _cond(eqn, platforms):
+  branches = [
+    _count(branch.jaxpr, platforms) for branch in eqn.params["branches"]
+  ]
+  accepted = eqn.params.get("branches_platforms")
+  if accepted is not None:
+    return branches[_platform_branch(accepted, platforms)]
   return dataclasses.replace(
     max(branches, key=lambda branch: branch.total),
     unbounded_loops=max(branch.unbounded_loops for branch in branches),
@@ -150,22 +166,30 @@ def _cond(eqn):
   )
 
 
-def _platform_branch(platforms) -> int:
-  """The branch that `jax.lax.platform_dependent` takes here; None is any."""
+def _platform_names() -> frozenset[str]:
+  """What JAX calls the platform of this process."""
   backend = jax.default_backend()
-  names = {backend, *({"cuda", "rocm"} if backend == "gpu" else ())}
-  for i, accepted in enumerate(platforms):
-    if accepted is None or names & set(accepted):
+  others = {"cuda", "rocm"} if backend == "gpu" else ()
+  return frozenset([backend, *others])
+
+
+def _platform_branch(branches, platforms) -> int:
+  """The branch that `jax.lax.platform_dependent` takes; None is any."""
+  for i, accepted in enumerate(branches):
+    if accepted is None or platforms & set(accepted):
       return i
-  raise ValueError(f"no branch for {backend}, only for {platforms}")
+  raise ValueError(
+    f"no branch for {' or '.join(sorted(platforms))}, only for {branches}"
+  )
 
 
-def _shard_map(eqn):
+def _shard_map(eqn, platforms):
   mesh, axes = eqn.params["mesh"], eqn.params["newly_manual_axes"]
-  return _inside(eqn) * math.prod(mesh.shape[axis] for axis in axes)
+  return _inside(eqn, platforms) * math.prod(mesh.shape[axis] for axis in axes)
 
 
-def _pallas(eqn):
+def _pallas(eqn, platforms):
+  del platforms
   estimate = eqn.params["cost_estimate"]
   if estimate is None:
     return FlopCount(unknown_calls=1)
