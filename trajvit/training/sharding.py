@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 import jax
 import numpy as np
 import optax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.experimental.mesh_utils import create_hybrid_device_mesh
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from trajvit.compat import make_mesh
 from trajvit.mesh import BATCH_AXES
@@ -61,16 +62,21 @@ TENSOR = (
 def build_mesh(config: MeshConfig, devices: Sequence | None = None) -> Mesh:
   """Returns the mesh with the axes `data`, `fsdp`, `tensor` and `context`.
 
+  Of several slices, which are far from each other, each is a part of `data`:
+  only the sums of gradients go between them.
+
   Args:
     config: how many devices there are along each.
     devices: what it is of, such as those of a topology that is not at hand;
       None is all devices of this run.
 
   Raises:
-    ValueError: the sizes do not multiply to the number of devices.
+    ValueError: the sizes do not multiply to the number of devices, or the
+      slices cannot share out `data`.
   """
   sizes = dataclasses.asdict(config)
-  count = jax.device_count() if devices is None else len(devices)
+  devices = jax.devices() if devices is None else devices
+  count = len(devices)
   free = [name for name, size in sizes.items() if size == -1]
   fixed = math.prod(size for size in sizes.values() if size != -1)
   if len(free) == 1 and fixed > 0 and count % fixed == 0:
@@ -83,7 +89,10 @@ def build_mesh(config: MeshConfig, devices: Sequence | None = None) -> Mesh:
       f"config.mesh must multiply to {count} devices, with at most one -1, "
       f"got {given}"
     )
-  return make_mesh(tuple(sizes.values()), tuple(sizes), devices)
+  slices = len({getattr(device, "slice_index", 0) for device in devices})
+  if slices == 1:
+    return make_mesh(tuple(sizes.values()), tuple(sizes), devices)
+  return _over_slices(sizes, slices, devices)
 
 
 def default_rules(mesh: Mesh) -> tuple:
@@ -271,3 +280,21 @@ def _largest(shape, axes, size):
     if n and n % size == 0 and axes[i] is None
   ]
   return -max(options)[1] if options else None
+
+
+def _over_slices(sizes, slices, devices):
+  """The mesh of several slices; between them there is `data` alone."""
+  if sizes["data"] % slices:
+    raise ValueError(
+      f"config.mesh.data must be a multiple of the {slices} slices, "
+      f"got {sizes['data']}"
+    )
+  inside = sizes | {"data": sizes["data"] // slices}
+  between = dict.fromkeys(sizes, 1) | {"data": slices}
+  grid = create_hybrid_device_mesh(
+    tuple(inside.values()),
+    tuple(between.values()),
+    devices,
+    allow_split_physical_axes=True,
+  )
+  return Mesh(grid, tuple(sizes), axis_types=(AxisType.Auto,) * len(sizes))
