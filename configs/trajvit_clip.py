@@ -9,6 +9,7 @@ once, beforehand, with `trajvit data tracks MANIFEST`.
     --config.data.train.manifest=videos.json --workdir=runs/trajvit
 
 A smaller one: --config=configs/trajvit_clip.py:variant=S,frames=8
+A larger one, its state cut over 16 devices: :batch_size=4096,fsdp=16
 `packed=True` lets clips share rows of the encoder, see docs/packing.md.
 """
 
@@ -25,6 +26,7 @@ def get_config(arg=""):
     frames=16,
     size=224,
     packed=False,
+    fsdp=1,
   )
   config = common.videos_base(
     steps=arg.steps,
@@ -32,6 +34,7 @@ def get_config(arg=""):
     frames=arg.frames,
     size=arg.size,
   )
+  config.mesh.fsdp = arg.fsdp
   if arg.packed:
     # A row holds the longest clip, and there are 51 slots for each on average.
     config.data.packing = dict(
