@@ -13,11 +13,19 @@ COMMANDS = {
   "list": ("trajvit.listing", "every name that a config can use"),
   "data": ("trajvit.data.commands", "check a manifest, extract tracks"),
   "export": ("trajvit.export.command", "write an encoder that runs anywhere"),
+  "ckpt": (
+    "trajvit.checkpoints.command",
+    "look into checkpoints, convert and average them",
+  ),
   "report": ("trajvit.report.command", "compare runs on one page"),
   "draw": ("trajvit.report.draw", "picture what a run's tokens own"),
   "reconstruct": (
     "trajvit.report.reconstruct",
     "picture what comes back from a run's tokens",
+  ),
+  "plan": (
+    "trajvit.plan.command",
+    "what a config needs on a pod, and how long",
   ),
   "bench": ("trajvit.bench.command", "time kernels and packing"),
 }
@@ -35,7 +43,10 @@ def main(argv: list[str] | None = None) -> int:
       tool = importlib.import_module(module)
       tool.add_arguments(command)
       command.set_defaults(run=tool.run)
-  args = parser.parse_args(argv)
+  args, overrides = parser.parse_known_args(argv)
+  if overrides and not hasattr(args, "overrides"):
+    parser.error(f"unrecognized arguments: {' '.join(overrides)}")
+  args.overrides = overrides
   try:
     return args.run(args) or 0
   except (ValueError, FileNotFoundError) as error:
