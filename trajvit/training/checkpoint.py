@@ -6,9 +6,11 @@ function of (seed, step), so that no iterator is saved.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
@@ -105,9 +107,16 @@ class Checkpoints:
 
     Raises:
       FileNotFoundError: there is no such checkpoint.
+      ValueError: it has weights alone, as those that `trajvit ckpt` makes.
     """
+    step = self.find(step)
+    if "opt_state" not in self.saved_state(step):
+      raise ValueError(
+        f"checkpoint {step} in {self._directory} has weights alone, with which "
+        "no run can go on; another one can start from them by config.warm_start"
+      )
     found = self._manager.restore(
-      self.find(step),
+      step,
       args=ocp.args.Composite(
         state=_restore_args(_as_dict(like)),
         data=ocp.args.JsonRestore(),
@@ -133,10 +142,52 @@ class Checkpoints:
     found = self._manager.restore(self.find(step), args=args)["state"]
     return {"params": found[name], "batch_stats": found["batch_stats"]}
 
+  def restore_on_host(
+    self, parts: Sequence[str], *, step: int | str | None = None
+  ) -> dict:
+    """Returns parts of the state as NumPy arrays, without model or mesh.
+
+    Args:
+      parts: fields of TrainState that were saved, such as "params".
+      step: as in `find`.
+    """
+    saved = self.saved_state(step)
+    wanted = {name: saved[name] for name in parts if saved[name]}
+    restore_args = jax.tree.map(
+      lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted
+    )
+    args = ocp.args.PyTreeRestore(
+      wanted, restore_args=restore_args, partial_restore=True
+    )
+    found = self._manager.restore(
+      self.find(step), args=ocp.args.Composite(state=args)
+    )["state"]
+    return {name: found.get(name, {}) for name in parts}
+
+  def saved_state(self, step: int | str | None = None) -> dict:
+    """Returns the state as it was saved, each array by its shape and dtype.
+
+    Fields of TrainState, and below them nested dicts and lists of
+    ShapeDtypeStructs; no array is read.
+    """
+    path = self._directory / str(self.find(step)) / "state"
+    handler = ocp.PyTreeCheckpointHandler()
+    tree = handler.metadata(path).tree
+    return jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), dict(tree)
+    )
+
+  def data(self, step: int | str | None = None) -> dict:
+    """Returns what `save` was given as `data`."""
+    return self._json("data", step)
+
   def meta(self, step: int | str | None = None) -> dict:
     """Returns what `save` was given as `meta`."""
-    args = ocp.args.Composite(meta=ocp.args.JsonRestore())
-    return self._manager.restore(self.find(step), args=args)["meta"]
+    return self._json("meta", step)
+
+  def steps(self) -> list[int]:
+    """Returns the steps that were saved, in order."""
+    return sorted(self._manager.all_steps())
 
   def find(self, step: int | str | None = None) -> int:
     """Returns a step that was saved.
@@ -149,7 +200,7 @@ class Checkpoints:
       FileNotFoundError: there is none.
       ValueError: "best" in a run that ranks no checkpoints.
     """
-    saved = sorted(self._manager.all_steps())
+    saved = self.steps()
     if step == "best":
       if not self._metric:
         raise ValueError(
@@ -172,6 +223,10 @@ class Checkpoints:
     """Waits for what is being written."""
     self._manager.wait_until_finished()
     self._manager.close()
+
+  def _json(self, item, step):
+    args = ocp.args.Composite(**{item: ocp.args.JsonRestore()})
+    return self._manager.restore(self.find(step), args=args)[item]
 
 
 def check_data_record(saved: dict, current: dict) -> None:
