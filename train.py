@@ -31,12 +31,9 @@ from trajvit.training.evaluation import Evaluation
 from trajvit.training.exits import FINISHED, STOPPED, exit_by_error
 from trajvit.training.feature_network import load_features
 from trajvit.training.metrics_log import MetricsLog, reproducible
+from trajvit.training.processes import end_all, join_processes
 from trajvit.training.progress import Progress
-from trajvit.training.runtime import (
-  StopRequest,
-  join_processes,
-  keep_compiled_programs,
-)
+from trajvit.training.runtime import StopRequest, keep_compiled_programs
 from trajvit.training.sharding import (
   batch_sharding,
   build_mesh,
@@ -55,7 +52,7 @@ def main(argv):
   """Runs the config of the command line; returns the exit status."""
   del argv
   logging.set_verbosity(logging.WARNING)
-  with exit_by_error():
+  with exit_by_error(end_all):
     join_processes()
     finished = train(CONFIG.value.to_dict(), WORKDIR.value)
   return FINISHED if finished else STOPPED

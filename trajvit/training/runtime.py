@@ -1,27 +1,11 @@
-"""What a run asks of its process: peers, compiled programs, signals."""
+"""What a run asks of its process: compiled programs kept, signals heard."""
 
-import os
 import signal
 from pathlib import Path
 
 import jax
 
 DEFAULT_CACHE = "~/.cache/trajvit/jax"
-
-
-def join_processes() -> None:
-  """Joins the other processes of the run, where the environment names them.
-
-  Reads JAX_COORDINATOR_ADDRESS, and JAX_NUM_PROCESSES and JAX_PROCESS_ID where
-  no cluster manager tells them; without the first this is a run of one process.
-  """
-  if "JAX_COORDINATOR_ADDRESS" not in os.environ:
-    return
-  numbers = [
-    int(os.environ[name]) if name in os.environ else None
-    for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
-  ]
-  jax.distributed.initialize(num_processes=numbers[0], process_id=numbers[1])
 
 
 def keep_compiled_programs(folder: str) -> None:
