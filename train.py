@@ -32,6 +32,7 @@ from trajvit.training.exits import FINISHED, STOPPED, exit_by_error
 from trajvit.training.feature_network import load_features
 from trajvit.training.metrics_log import MetricsLog, reproducible
 from trajvit.training.processes import end_all, join_processes
+from trajvit.training.profiling import StepTrace
 from trajvit.training.progress import Progress
 from trajvit.training.runtime import StopRequest, keep_compiled_programs
 from trajvit.training.sharding import (
@@ -46,6 +47,7 @@ from trajvit.training.workdir import check_run_config, write_run_config
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "File of the config.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.")
+PROFILE = flags.DEFINE_string("profile", None, "FIRST:LAST, steps to trace.")
 
 
 def main(argv):
@@ -54,11 +56,11 @@ def main(argv):
   logging.set_verbosity(logging.WARNING)
   with exit_by_error(end_all):
     join_processes()
-    finished = train(CONFIG.value.to_dict(), WORKDIR.value)
+    finished = train(CONFIG.value.to_dict(), WORKDIR.value, PROFILE.value)
   return FINISHED if finished else STOPPED
 
 
-def train(raw: dict, workdir: str) -> bool:
+def train(raw: dict, workdir: str, profile: str | None = None) -> bool:
   """Trains from plain nested values, from the start or the newest checkpoint.
 
   Returns whether it came to the end, rather than to a signal.
@@ -66,6 +68,7 @@ def train(raw: dict, workdir: str) -> bool:
   Args:
     raw: the config, see `training.config.RunConfig`.
     workdir: the run directory.
+    profile: steps to trace into its profile/, see `training.profiling`.
 
   Raises:
     ValueError: something in the config that nobody reads or cannot be, or a
@@ -79,6 +82,7 @@ def train(raw: dict, workdir: str) -> bool:
   check_run_config(workdir, raw)
   keep_compiled_programs(config.compilation_cache)
   stop_requested = StopRequest()
+  trace = StepTrace(profile, workdir / "profile", write=first_process)
 
   # ------------------------------------------------------------------ data
   mesh = build_mesh(config.mesh)
@@ -167,6 +171,7 @@ def train(raw: dict, workdir: str) -> bool:
         progress.say(f"step {step}: {name} uses hardly any of its codes")
 
   for step in range(start + 1, config.total_steps + 1):
+    trace(step)
     # The device still computes the last step while this one is prepared.
     batch, info = timer.next(batches)
     batch = to_global(batch, batch_sharding(mesh))
@@ -212,6 +217,7 @@ def train(raw: dict, workdir: str) -> bool:
 
   # --------------------------------------------------------------- the end
   batches.close()
+  trace.close()
   if loader.failures.failures:
     progress.say(loader.failures.summary())
   checkpoints.close()
