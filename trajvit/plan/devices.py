@@ -6,10 +6,13 @@ from collections.abc import Sequence
 
 from jax.experimental import topologies
 
-from trajvit.bench.topology import libtpu_reason
+from trajvit.bench import topology
 from trajvit.chips import Chip
 from trajvit.plan.target import Target
 
+# The plugin of CUDA looks for the libraries that programs run with, and needs
+# none of them to compile: with this it only warns of what is missing.
+ENVIRONMENT = {"JAX_SKIP_CUDA_CONSTRAINTS_CHECK": "1"} | topology.ENVIRONMENT
 GPUS_OF_A_HOST = 8
 CUDA_PLUGINS = ("jax-cuda13-plugin", "jax-cuda12-plugin")
 
@@ -45,7 +48,7 @@ GPU_CORES = {
 def missing(target: Target) -> str | None:
   """Returns what must be installed to compile for a target, or None."""
   if target.chip.is_tpu:
-    return libtpu_reason()
+    return topology.libtpu_reason()
   for name in CUDA_PLUGINS:
     try:
       importlib.metadata.version(name)
@@ -61,7 +64,7 @@ def missing(target: Target) -> str | None:
 def described_devices(target: Target) -> Sequence:
   """Returns the devices of a target; nothing can run on them.
 
-  To be called in a process with `bench.topology.ENVIRONMENT`.
+  To be called in a process with ENVIRONMENT.
   """
   if target.chip.is_tpu:
     several = {"num_slices": target.slices} if target.slices > 1 else {}

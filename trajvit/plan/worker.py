@@ -17,11 +17,10 @@ from pathlib import Path
 import jax
 
 from trajvit.bench.machine import describe
-from trajvit.bench.topology import ENVIRONMENT
 from trajvit.data import data_shapes
 from trajvit.evaluators.flops import FlopCount, count_jaxpr
 from trajvit.plan.collectives import Collective, collectives
-from trajvit.plan.devices import described_devices
+from trajvit.plan.devices import ENVIRONMENT, described_devices
 from trajvit.plan.hlo import parse
 from trajvit.plan.memory import Memory, OutOfMemory, read_out_of_memory
 from trajvit.plan.recompute import with_policy
