@@ -14,7 +14,7 @@ STEP = Compiled(
   tokens=10,
   flops=FlopCount(dots=3 * 788 * 10**12, pallas=788 * 10**12),
   model_flops=2 * 788 * 10**12,
-  memory=Memory(2**30, 3 * 2**30, 4 * 2**30),
+  memory=Memory(2**30, 4 * 2**30, 4 * 2**30),
   traffic=Traffic(
     cycles=6 * 10**9,
     bytes=819 * 10**9,

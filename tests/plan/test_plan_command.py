@@ -54,7 +54,7 @@ def test_options_of_the_config_are_those_of_training(jobs, capsys):
   assert job.config["data"]["batch_size"] == 8
   assert job.target == parse_target("v5e:2x2") and job.effort == "O0"
   out = capsys.readouterr().out
-  assert "on v5e:2x2: 4 chips" in out and "fits, 12.00 GiB left" in out
+  assert "on v5e:2x2: 4 chips" in out and "fits, 11.00 to 12.00 GiB left" in out
 
 
 def test_a_step_that_does_not_fit_is_a_result(jobs, capsys):

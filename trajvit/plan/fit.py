@@ -13,10 +13,13 @@ class Fit:
   Attributes:
     needed: by the step, at its peak; at least, if it does not fit.
     available: to programs.
+    allocated: for arguments and temporaries, with what is lost between them;
+      at most what the step needs. None if it was never placed in memory.
   """
 
   needed: int
   available: int
+  allocated: int | None = None
 
   @property
   def fits(self) -> bool:
@@ -38,6 +41,9 @@ def fit_of(compiled: Compiled, target: Target) -> Fit:
   if compiled.out_of_memory is not None:
     found = compiled.out_of_memory
     return Fit(found.needed, found.available)
-  chip = target.chip
-  memory = int(chip.hbm_gib * 2**30 / chip.devices)
-  return Fit(compiled.memory.peak, memory)
+  chip, memory = target.chip, compiled.memory
+  return Fit(
+    needed=memory.peak,
+    available=int(chip.hbm_gib * 2**30 / chip.devices),
+    allocated=memory.arguments + memory.temporaries,
+  )

@@ -20,9 +20,9 @@ class Memory:
 
   Attributes:
     arguments: the state and the batch.
-    temporaries: what lives within a step, all of it together.
-    peak: the most that lives at once; less than the sum, since temporaries and
-      results take the place of what is no longer needed.
+    temporaries: the room for what lives within a step.
+    peak: the most that lives at once. It is less than the sum of both, where
+      the room has gaps.
   """
 
   arguments: int

@@ -46,7 +46,11 @@ def body(compiled: Compiled, fit: Fit, bracket: Bracket | None) -> str:
 def verdict(fit: Fit) -> str:
   """Returns whether a step fits, and by how much."""
   if fit.fits:
-    return f"fits, {-fit.excess / _GIB:.2f} GiB left"
+    left = f"{-fit.excess / _GIB:.2f} GiB left"
+    if fit.allocated is None or fit.allocated >= fit.available:
+      return f"fits, up to {left}"
+    least = (fit.available - fit.allocated) / _GIB
+    return f"fits, {least:.2f} to {left}"
   return f"does not fit: at least {fit.excess / _GIB:.2f} GiB too much"
 
 
