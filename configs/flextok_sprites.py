@@ -9,10 +9,12 @@ it another model: `nested=False` keeps all tokens always, `decoder=flow` makes
 frames from noise, `joint=True` learns from captions as well, in one model on
 one batch. `adversarial=True` trains a discriminator along, which the decoder
 hears of from the middle of the run on, and `perceptual=RUN` compares frames in
-the features of a finished run of feature_net_sprites besides; both are for
-decoder=pixel. `align=RUN` holds the decoder's second block to these features
-(REPA), for decoder=pixel and flow. Evaluations are at every budget. See
-docs/nested_tokens.md, which has what the defaults reach in minutes.
+the features of a network besides; both are for decoder=pixel. `align=RUN` holds
+the decoder's second block to such features (REPA), for decoder=pixel and flow.
+RUN is `moving_sprites`, the network that comes with the library, or a finished
+run of feature_net_sprites. Evaluations are at every budget, the Fréchet
+distance by `moving_sprites` among them. See docs/nested_tokens.md, which has
+what the defaults reach in minutes.
 """
 
 from configs import common, feature_net_sprites
@@ -98,11 +100,12 @@ def get_config(arg=""):
   if arg.align:
     common.add_alignment(config, arg.align, network(), block=1, hidden=192)
   budgets = common.budgets(arg.registers) if arg.nested else ()
-  for name in ("reconstruction", "linear_probe"):
+  for name in ("reconstruction", "linear_probe", "frechet"):
     config.evals[name] = common.sprites_eval(
       config, name, "validation", budgets=budgets
     )
   config.evals.linear_probe.data.label = "colors"
+  config.evals.frechet.features = "moving_sprites"
   return config
 
 

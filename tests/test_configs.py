@@ -1,5 +1,6 @@
 """Every shipped config builds, and takes one step, shrunk."""
 
+import functools
 import importlib
 import pathlib
 
@@ -24,11 +25,15 @@ from trajvit.layers.sizes import SIZES, transformer_size
 from trajvit.models import build_model
 from trajvit.objectives import build_objectives
 from trajvit.training.config import read_config
+from trajvit.training.feature_network import load_features
 from trajvit.training.functional import functional, path_name
 from trajvit.training.optim import build_optimizer
+from trajvit.training.packed import is_packed
+from trajvit.training.restore import restore_run
 from trajvit.training.state import init_state
 from trajvit.training.step import make_train_step
 from trajvit.training.warm_start import transplant
+from trajvit.training.workdir import find_run
 
 ROOT = pathlib.Path(__file__).parent.parent
 SHIPPED = sorted(
@@ -88,6 +93,8 @@ ARGS = {
 }
 # What is not only traced by default, but run.
 QUICK = (("quickstart_sprites", "method=trajectory,packed=True"),)
+# One network serves the evaluations of many configs.
+load_features_once = functools.cache(load_features)
 
 
 def cases(mark):
@@ -197,7 +204,9 @@ def first_step(name, arg, folder):
   loader = build_loader(config.data, config.data["train"], seed=config.seed)
   for key, setting in config.evals.items():
     clips = build_loader(config.data, setting.data, seed=config.seed)
-    assert EVALUATORS.build(setting.spec, loader=clips), key
+    assert EVALUATORS.build(
+      setting.spec, loader=clips, load_features=load_features_once
+    ), key
   context = loader.model_context()
   init, apply = functional(
     lambda: build_model(config.model, seed=config.seed, **context)
@@ -293,6 +302,11 @@ WARM = [
     ["reconstruction/perceptual", "reconstruction/alignment/teacher"],
   ),
   (
+    "flextok_sprites:perceptual=moving_sprites,align=moving_sprites",
+    ["moving_sprites"] * 2,
+    ["reconstruction/perceptual", "reconstruction/alignment/teacher"],
+  ),
+  (
     "retok:align=RUN,classes=7",
     ["feature_net_clip:classes=7"],
     ["reconstruction/alignment/teacher"],
@@ -310,6 +324,9 @@ def test_a_config_takes_whole_parts_of_the_runs_it_starts_from(
   run, others, places
 ):
   def built(spec, value):
+    if is_packed(find_run(spec)):
+      packed = restore_run(spec)
+      return packed.config, filled(packed.variables, value)
     name, _, arg = spec.partition(":")
     raw = importlib.import_module(f"configs.{name}").get_config(arg).to_dict()
     if raw["data"]["train"]["name"] == "video_files":
@@ -319,9 +336,10 @@ def test_a_config_takes_whole_parts_of_the_runs_it_starts_from(
       clip_shape=(16, 64, 64), max_tracks=4, vocab_size=9, text_length=5
     )
     init, _ = functional(lambda: build_model(config.model, seed=0, **context))
-    shapes = jax.eval_shape(init)
-    arrays = jax.tree.map(lambda x: jax.numpy.full(x.shape, value), shapes)
-    return config, arrays
+    return config, filled(jax.eval_shape(init), value)
+
+  def filled(variables, value):
+    return jax.tree.map(lambda x: jax.numpy.full(x.shape, value), variables)
 
   config, variables = built(run, 0.0)
   assert len(config.warm_start) == len(others)

@@ -11,7 +11,7 @@ from flax import nnx
 from tiny import CLIP_SHAPE, drawn, make_batch, on_host
 
 from trajvit.models import build_model
-from trajvit.models.feature_net import FeatureNet, weight_hash
+from trajvit.models.feature_net import FeatureNet, Stage, weight_hash
 from trajvit.objectives import build_objectives
 from trajvit.training.functional import functional
 
@@ -92,6 +92,20 @@ def test_the_order_of_frames_is_seen(measure, frames):
   _, forward, _ = measure(frames, ALL)
   _, backward, _ = measure(frames[:, ::-1], ALL)
   assert (np.abs(forward - backward).max(1) > 1e-3).all()
+
+
+def test_what_stays_has_no_part_in_the_convolution_along_time(frames):
+  stage = drawn(lambda: Stage(3, 4, dtype=jnp.float32, rngs=nnx.Rngs(0)))
+  still = np.repeat(frames[:, :1], 4, axis=1)
+  still[1, 2:] = 7.0  # in masked frames
+  mask = ALL.copy()
+  mask[1, 2:] = False
+  run = nnx.jit(lambda stage, x: stage(x, mask))
+  both = [run(stage, x) for x in (still, frames)]
+  stage.time.linear.kernel[...] *= -2
+  for before, x, same in zip(both, (still, frames), (True, False), strict=True):
+    after = run(stage, x)
+    assert np.allclose(after[mask], before[mask], atol=1e-5) == same
 
 
 def test_it_learns_the_direction_of_a_move():

@@ -107,7 +107,8 @@ class WarmStartConfig:
   """Weights of another run to start from; see `training.warm_start`.
 
   Attributes:
-    workdir: of that run; read once, before the first step.
+    workdir: of that run, or a name in `workdir.SHIPPED`; read once, before the
+      first step.
     parts: {path of a module here: its path in that run's model}, such as
       `{"features/encoder": "encoder"}`; an empty path is the whole model.
     step: which checkpoint; None = the newest, "best" = the best.

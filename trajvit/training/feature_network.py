@@ -40,7 +40,7 @@ def load_features(
   """Returns the network that a run of the model `feature_net` has trained.
 
   Args:
-    workdir: of the run.
+    workdir: of the run, packed or not, or a name in `workdir.SHIPPED`.
     step: which checkpoint; None = the newest, "best" = the best.
 
   Raises:

@@ -10,8 +10,9 @@ from trajvit.models import build_model
 from trajvit.training.checkpoint import Checkpoints, abstract
 from trajvit.training.config import MeshConfig, RunConfig, read_config
 from trajvit.training.functional import functional
+from trajvit.training.packed import PackedCheckpoint, is_packed
 from trajvit.training.sharding import build_mesh, replicated
-from trajvit.training.workdir import read_run_config
+from trajvit.training.workdir import find_run, read_run_config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +48,7 @@ def restore_run(
   """Returns the model of a run as one of its checkpoints has it.
 
   Args:
-    workdir: of the run.
+    workdir: of the run, packed or not, or a name in `workdir.SHIPPED`.
     step: which checkpoint; None = the newest, "best" = the best by the metric
       of the config.
     ema: whether to take the moving average of the parameters; None = where the
@@ -55,16 +56,20 @@ def restore_run(
 
   Raises:
     FileNotFoundError: no run, or no such checkpoint.
-    ValueError: `ema` of a run that keeps none.
+    ValueError: `ema` of a run that keeps none, or a packed run that is damaged.
   """
+  workdir = find_run(workdir)
   config = read_config(read_run_config(workdir))
   keeps_ema = config.optimizer.ema_decay > 0
   ema = keeps_ema if ema is None else ema
   if ema and not keeps_ema:
     raise ValueError("this run keeps no moving average: ema_decay is 0")
-  checkpoints = Checkpoints(
-    Path(workdir) / "checkpoints", config.checkpoint, read_only=True
-  )
+  if is_packed(workdir):
+    checkpoints = PackedCheckpoint(workdir)
+  else:
+    checkpoints = Checkpoints(
+      workdir / "checkpoints", config.checkpoint, read_only=True
+    )
   step = checkpoints.find(step)
   meta = checkpoints.meta(step)
 

@@ -5,9 +5,24 @@ from pathlib import Path
 
 from trajvit.training.provenance import write_json
 
+# Packed runs that come with the library: their names stand for directories
+# wherever a run is read. How they are made is in docs/nested_tokens.md.
+SHIPPED = ("moving_sprites",)
+WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
+
 # What may differ between a run and its continuation: none of it changes a
 # number of the training. Everything else would make it another run.
 MAY_CHANGE = ("checkpoint", "compilation_cache", "data.loader", "evals", "mesh")
+
+
+def find_run(workdir: str | Path) -> Path:
+  """Returns the directory of a run.
+
+  Args:
+    workdir: of the run, or a name in SHIPPED; a directory that happens to be
+      called so is "./NAME".
+  """
+  return WEIGHTS / workdir if workdir in SHIPPED else Path(workdir)
 
 
 def check_run_config(workdir: str | Path, config: dict) -> None:
@@ -39,12 +54,18 @@ def write_run_config(workdir: str | Path, config: dict) -> None:
 def read_run_config(workdir: str | Path) -> dict:
   """Returns the resolved config of a run.
 
+  Args:
+    workdir: of the run, or a name in SHIPPED.
+
   Raises:
-    FileNotFoundError: `workdir` is no run directory.
+    FileNotFoundError: `workdir` is neither.
   """
-  path = Path(workdir) / "config.json"
+  path = find_run(workdir) / "config.json"
   if not path.exists():
-    raise FileNotFoundError(f"{workdir} is no run directory: no config.json")
+    raise FileNotFoundError(
+      f"{workdir} is no run directory: no config.json; runs that come with the "
+      f"library: {', '.join(SHIPPED)}"
+    )
   return json.loads(path.read_text(encoding="utf-8"))
 
 
