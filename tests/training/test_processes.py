@@ -1,9 +1,11 @@
 """How processes find each other in every environment, and end together."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +17,7 @@ from trajvit.training.processes import (
   join_processes,
 )
 
+ROOT = Path(__file__).parents[2]
 SLURM = {
   "SLURM_JOB_ID": "7",
   "SLURM_STEP_NODELIST": "node[1-2]",
@@ -77,8 +80,12 @@ FAKES = {
 }
 
 
-def test_every_environment_has_a_fake():
-  assert [x.name for x in ENVIRONMENTS] == list(FAKES)
+def test_every_environment_has_a_fake_and_is_in_the_docs():
+  names = [x.name for x in ENVIRONMENTS]
+  assert names == list(FAKES)
+  page = (ROOT / "docs" / "checkpoints.md").read_text()
+  positions = [page.index(f"| {name} |") for name in names]
+  assert positions == sorted(positions)
 
 
 @pytest.mark.parametrize("name", FAKES)
@@ -148,17 +155,19 @@ from trajvit.training.exits import exit_by_error
 from trajvit.training.processes import end_all, join_processes
 with exit_by_error(end_all):
   join_processes()
-  if sys.argv[1] == "1":
+  print("joined", flush=True)
+  if sys.argv[1:] == ["1", "fail"]:
     raise ValueError("clip 7 has no frames")
   time.sleep(1000)
 """
 
 
-def start(index, *, count=2, port, **variables):
-  environment = local.environments(count, port)[index] | variables
+def start(index, what, *, port, **variables):
+  environment = local.environments(2, port)[index] | variables
   return subprocess.Popen(
-    [sys.executable, "-c", TWO, str(index)],
+    [sys.executable, "-c", TWO, str(index), what],
     env=os.environ | environment,
+    stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,
   )
@@ -166,7 +175,7 @@ def start(index, *, count=2, port, **variables):
 
 def test_the_error_of_one_ends_all_with_its_status_and_words():
   port = local.free_port()
-  both = [start(index, port=port) for index in range(2)]
+  both = [start(index, "fail", port=port) for index in range(2)]
   for process in both:
     said = process.communicate(timeout=300)[1]
     assert process.returncode == exits.USER_ERROR, said
@@ -174,14 +183,31 @@ def test_the_error_of_one_ends_all_with_its_status_and_words():
     assert "ValueError: clip 7 has no frames" in said
 
 
-def test_peers_that_do_not_come_are_waited_for_no_longer_than_asked():
+@pytest.mark.slow
+def test_one_that_is_killed_is_missed_by_its_heartbeat():
+  # The other waits for something that no error will end, as in a collective
+  # of accelerators.
+  port = local.free_port()
+  heartbeat = dict(TRAJVIT_HEARTBEAT_SECONDS="5")
+  both = [start(i, "wait", port=port, **heartbeat) for i in range(2)]
+  for process in both:
+    assert process.stdout.readline() == "joined\n"
+  both[1].kill()
   began = time.monotonic()
-  process = start(0, port=local.free_port(), TRAJVIT_JOIN_SECONDS="1")
+  said = both[0].communicate(timeout=300)[1]
+  print(f"ended {time.monotonic() - began:.1f} s after the kill")
+  assert both[0].returncode == -signal.SIGABRT, said
+  assert "another task died" in said
+  assert exits.worth_another_try(exits.shell_status(both[0].returncode))
+
+
+def test_peers_that_do_not_come_are_waited_for_no_longer_than_asked():
+  one_second = dict(TRAJVIT_JOIN_SECONDS="1")
+  process = start(0, "wait", port=local.free_port(), **one_second)
   said = process.communicate(timeout=300)[1]
   assert process.returncode == exits.FAILED, said
   assert "process 0 of 2 has waited 1 s for the others" in said
   assert "Check failure" not in said
-  assert time.monotonic() - began < 300
 
 
 def test_a_timeout_must_be_a_number_of_seconds(monkeypatch):
