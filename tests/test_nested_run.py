@@ -7,6 +7,9 @@ import pytest
 import train
 from configs import feature_net_sprites, flextok_sprites
 from trajvit import cli
+from trajvit.models.feature_net import weight_hash
+from trajvit.training.feature_network import load_features
+from trajvit.training.restore import restore_run
 
 pytestmark = pytest.mark.slow
 SIZE = dict(frames=4, size=32, track_grid=16)
@@ -33,13 +36,20 @@ def runs(tmp_path_factory):
   config["model"]["widths"] = (4, 8)
   train.train(config, str(folder / "net"))
 
-  config = shrunk(flextok_sprites.get_config("registers=4"))
+  config = shrunk(
+    flextok_sprites.get_config(
+      "registers=4,perceptual=moving_sprites,align=moving_sprites"
+    )
+  )
   config["model"] |= dict(width=16, num_heads=2)
-  config["model"]["tokenizer"]["depth"] = 1
-  config["model"]["reconstruction"]["decoder"] |= dict(inner_width=16, depth=1)
+  config["model"]["reconstruction"]["decoder"]["inner_width"] = 16
   back = config["evals"]["reconstruction"] | dict(budgets=(1,))
   distance = dict(name="frechet", features=str(folder / "net"))
-  config["evals"] = dict(back=back, distance=back | distance)
+  config["evals"] = dict(
+    back=back,
+    distance=back | distance,
+    shipped=config["evals"]["frechet"] | dict(budgets=()),
+  )
   train.train(config, str(folder / "nested"))
   return folder / "net", folder / "nested"
 
@@ -52,6 +62,17 @@ def test_distances_are_evaluated_and_name_the_weights(runs):
   assert metrics["frechet@1"] > 0 and metrics["real_floor"] > 0
   assert metrics["perceptual@1"] > 0
   assert metrics["frechet@1"] != metrics["frechet"]
+
+
+def test_the_network_that_comes_along_trains_and_judges(runs):
+  """By its name, and as it was: nothing in it is trained."""
+  known = load_features("moving_sprites")
+  found = json.loads((runs[1] / "eval" / "shipped.json").read_text())
+  assert found["manifest"]["features_sha256"] == known.weight_hash
+  assert found["metrics"]["frechet"] > 0
+  parts = restore_run(runs[1]).variables["params"]["reconstruction"]
+  for part in (parts["perceptual"]["network"], parts["alignment"]["teacher"]):
+    assert weight_hash(part) == known.weight_hash
 
 
 def test_the_report_shows_what_comes_back(runs, tmp_path):
