@@ -16,7 +16,7 @@ NUM_CLASSES = 8
 
 def get_config(arg=""):
   """Returns the config; `arg` may set the keys of SPRITES."""
-  arg = common.parse_arg(arg, **common.SPRITES | dict(steps=800))
+  arg = common.parse_arg(arg, **common.SPRITES | dict(steps=1600))
   config = common.sprites_base(arg, "none")
   config.data.batch_size = 16
   config.data.train.label = LABEL
