@@ -16,8 +16,10 @@ import numpy as np
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from trajvit.data import build_loader
+from trajvit.chips import peak_flops
+from trajvit.data import build_loader, data_shapes
 from trajvit.evaluators import EVALUATORS
+from trajvit.plan.model_flops import model_flops
 from trajvit.training import provenance
 from trajvit.training.build import build_training
 from trajvit.training.checkpoint import (
@@ -26,6 +28,7 @@ from trajvit.training.checkpoint import (
   check_data_record,
 )
 from trajvit.training.collapse import CollapseAlarm
+from trajvit.training.compilations import compilations
 from trajvit.training.config import CheckpointConfig, read_config
 from trajvit.training.evaluation import Evaluation
 from trajvit.training.exits import FINISHED, STOPPED, exit_by_error
@@ -81,6 +84,7 @@ def train(raw: dict, workdir: str, profile: str | None = None) -> bool:
   workdir = Path(workdir).expanduser().resolve()
   check_run_config(workdir, raw)
   keep_compiled_programs(config.compilation_cache)
+  compilations()  # counts from here on
   stop_requested = StopRequest()
   trace = StepTrace(profile, workdir / "profile", write=first_process)
 
@@ -137,7 +141,9 @@ def train(raw: dict, workdir: str, profile: str | None = None) -> bool:
     workdir / "timings.jsonl", step=start, write=first_process
   )
   progress = Progress(config.total_steps, start)
-  timer = StepTimer(config.data["batch_size"])
+  peak = peak_flops(device.device_kind for device in jax.devices())
+  flops = model_flops(raw, mesh, *data_shapes(config.data)) if peak else 0
+  timer = StepTimer(config.data["batch_size"], flops=flops, peak=peak)
   collapsed = CollapseAlarm()
   run_key = jax.random.key(config.seed)
   batches = loader.train(start)
@@ -166,7 +172,8 @@ def train(raw: dict, workdir: str, profile: str | None = None) -> bool:
         "data/dropped_tracks": info.dropped_tracks,
       }
       metrics_log.write(step, metrics | counts)
-      timings_log.write(step, timings)
+      compiled = {"compilations": compilations()}
+      timings_log.write(step, timings | compiled)
       for name in collapsed(metrics):
         progress.say(f"step {step}: {name} uses hardly any of its codes")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from trajvit.chips import CHIPS, chip_of
+from trajvit.chips import CHIPS, chip_of, peak_flops
 
 KINDS = {
   "TPU v4": "v4",
@@ -41,6 +41,13 @@ def test_newer_tpus_of_a_line_are_faster():
   for older, newer in [("v4", "v5p"), ("v5p", "tpu7x"), ("v5e", "v6e")]:
     assert CHIPS[older].peak_flops < CHIPS[newer].peak_flops
     assert CHIPS[older].hbm_gib < CHIPS[newer].hbm_gib
+
+
+def test_the_peak_of_several_devices():
+  two_of_a_chip = ["TPU7x"] * 2
+  assert peak_flops(two_of_a_chip) == CHIPS["tpu7x"].peak_flops
+  assert peak_flops(["TPU v5 lite"] * 4) == 4 * CHIPS["v5e"].peak_flops
+  assert peak_flops(["TPU v4", "cpu"]) == 0
 
 
 def test_an_unknown_chip_lists_the_known():

@@ -6,6 +6,7 @@ it, which for GPUs is what their driver reports.
 """
 
 import dataclasses
+from collections.abc import Iterable
 
 from trajvit.table import Table
 
@@ -49,6 +50,18 @@ CHIPS = Table(
     "b200": Chip(179, 2250e12, 8000e9, "NVIDIA B200"),
   },
 )
+
+
+def peak_flops(device_kinds: Iterable[str]) -> float:
+  """Returns FLOP/s in bfloat16 of devices together, 0 if one is not known.
+
+  Args:
+    device_kinds: of all of them, as JAX names them.
+  """
+  names = [chip_of(kind) for kind in device_kinds]
+  if None in names:
+    return 0.0
+  return sum(CHIPS[name].peak_flops / CHIPS[name].devices for name in names)
 
 
 def chip_of(device_kind: str) -> str | None:

@@ -41,3 +41,19 @@ def test_an_evaluation_in_between_does_not_count(clock):
   timer.resume()
   clock[0] += 1.0
   assert timer.lap()["time/step_ms"] == pytest.approx(1000)
+
+
+def test_the_share_of_the_peak(clock):
+  timer = timing.StepTimer(clips=1, flops=3_000, peak=1e4)
+  clock[0] += 60.0  # compiling
+  timer.lap()
+  for _ in range(2):
+    clock[0] += 0.5
+    timings = timer.lap()
+  assert timings["time/mfu_%"] == pytest.approx(60)
+
+
+def test_without_a_peak_there_is_no_share(clock):
+  timer = timing.StepTimer(clips=1)
+  clock[0] += 1.0
+  assert "time/mfu_%" not in timer.lap()

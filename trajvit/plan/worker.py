@@ -23,13 +23,12 @@ from trajvit.plan.collectives import Collective, collectives
 from trajvit.plan.devices import ENVIRONMENT, described_devices
 from trajvit.plan.hlo import parse
 from trajvit.plan.memory import Memory, OutOfMemory, read_out_of_memory
-from trajvit.plan.recompute import with_policy
+from trajvit.plan.model_flops import model_flops
 from trajvit.plan.target import Target
 from trajvit.plan.traffic import Traffic, traffic
 from trajvit.training.build import Training, build_training
-from trajvit.training.checkpoint import abstract
 from trajvit.training.config import read_config
-from trajvit.training.sharding import batch_sharding, build_mesh, replicated
+from trajvit.training.sharding import build_mesh
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,15 +116,13 @@ def compile_here(job: Job) -> Compiled:
   training = build_training(config, mesh, context)
 
   start = time.perf_counter()
-  traced = _trace(training, mesh, batch)
-  plain = read_config(raw | {"model": with_policy(raw["model"], "none")})
-  plain = _trace(build_training(plain, mesh, context), mesh, batch)
+  traced = training.trace(batch)
   known = Compiled(
     mesh=dict(mesh.shape),
     state_bytes=_bytes_of_device(training),
     tokens=_tokens(training, batch),
     flops=count_jaxpr(traced.jaxpr.jaxpr, platform),
-    model_flops=count_jaxpr(plain.jaxpr.jaxpr, platform).total,
+    model_flops=model_flops(raw, mesh, context, batch, platform),
     versions=describe()["versions"],
   )
   seconds = {"trace": time.perf_counter() - start}
@@ -153,20 +150,6 @@ def compile_here(job: Job) -> Compiled:
     traffic=traffic(program),
     collectives=tuple(collectives(program)),
     seconds=seconds,
-  )
-
-
-def _trace(training: Training, mesh, batch):
-  """The step, traced with shapes in place of arrays."""
-
-  def laid_out(x, sharding):
-    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
-
-  key = jax.eval_shape(lambda: jax.random.key(0))
-  return training.step.trace(
-    abstract(training.shapes, training.shardings),
-    jax.tree.map(lambda x: laid_out(x, batch_sharding(mesh)), batch),
-    laid_out(key, replicated(mesh)),
   )
 
 

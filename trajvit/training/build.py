@@ -11,10 +11,12 @@ from jax.sharding import Mesh
 
 from trajvit.models import build_model
 from trajvit.objectives import build_objectives
+from trajvit.training.checkpoint import abstract
 from trajvit.training.config import RunConfig
 from trajvit.training.functional import functional
 from trajvit.training.optim import build_optimizer
 from trajvit.training.sharding import (
+  batch_sharding,
   default_rules,
   on_mesh,
   replicated,
@@ -35,6 +37,7 @@ class Training:
     shardings: where a state lies.
     step: the compiled `(state, batch, key) -> (state, metrics)`, see
       `training.step`. It gives the state that it gets away.
+    mesh: of the devices.
   """
 
   apply: Callable
@@ -42,10 +45,28 @@ class Training:
   shapes: TrainState
   shardings: TrainState
   step: Callable
+  mesh: Mesh
 
   def start(self) -> TrainState:
     """Returns the state before the first step, on the mesh."""
     return jax.jit(self.first_state, out_shardings=self.shardings)()
+
+  def trace(self, batch):
+    """Returns the step traced with shapes in place of arrays.
+
+    Args:
+      batch: of the step, with anything that has a shape for arrays.
+    """
+
+    def laid_out(x, sharding):
+      return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    return self.step.trace(
+      abstract(self.shapes, self.shardings),
+      jax.tree.map(lambda x: laid_out(x, batch_sharding(self.mesh)), batch),
+      laid_out(key, replicated(self.mesh)),
+    )
 
 
 def build_training(
@@ -86,4 +107,4 @@ def build_training(
     donate_argnums=0,
     out_shardings=(shardings, replicated(mesh)),
   )
-  return Training(apply, first_state, shapes, shardings, step)
+  return Training(apply, first_state, shapes, shardings, step, mesh)

@@ -12,10 +12,12 @@ class StepTimer:
 
   Args:
     clips: batch size.
+    flops: of a step on all devices, with nothing computed twice.
+    peak: FLOP/s of all devices, 0 where that is not known.
   """
 
-  def __init__(self, clips: int):
-    self._clips = clips
+  def __init__(self, clips: int, *, flops: int = 0, peak: float = 0.0):
+    self._clips, self._flops, self._peak = clips, flops, peak
     self._waited = 0.0
     self._last = time.perf_counter()
     self._steps = collections.deque(maxlen=WINDOW)
@@ -34,8 +36,9 @@ class StepTimer:
     The first step, which compiles, counts only until there is a second.
 
     Returns:
-      `time/step_ms`, `time/clips_per_second`, and `time/data_wait_%`, the share
-      of the time in which the program only waited for data.
+      `time/step_ms`, `time/clips_per_second`, `time/data_wait_%`, the share of
+      the time in which the program only waited for data, and where the peak is
+      known `time/mfu_%`, the share of it that the step's FLOPs take.
     """
     now = time.perf_counter()
     self._laps += 1
@@ -44,11 +47,15 @@ class StepTimer:
     self._steps.append((now - self._last, self._waited))
     self._last, self._waited = now, 0.0
     seconds, waited = map(sum, zip(*self._steps, strict=True))
-    return {
-      "time/step_ms": 1000 * seconds / len(self._steps),
-      "time/clips_per_second": self._clips * len(self._steps) / seconds,
+    rate = len(self._steps) / seconds
+    timings = {
+      "time/step_ms": 1000 / rate,
+      "time/clips_per_second": self._clips * rate,
       "time/data_wait_%": 100 * waited / seconds,
     }
+    if self._peak:
+      timings["time/mfu_%"] = 100 * self._flops * rate / self._peak
+    return timings
 
   def resume(self) -> None:
     """Leaves out the time since the last step, spent on something else."""
