@@ -49,7 +49,8 @@ def start(workdir, count, *arguments, devices=DEVICES):
     subprocess.Popen(
       [
         *[sys.executable, "train.py", *ARGUMENTS, *arguments],
-        f"--config.compilation_cache={workdir.parent / 'compiled'}",
+        # All compile, so that none waits long for another; see `run`.
+        "--config.compilation_cache=none",
         f"--workdir={workdir}",
       ],
       cwd=ROOT,
