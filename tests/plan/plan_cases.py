@@ -16,10 +16,10 @@ STEP = Compiled(
   model_flops=2 * 788 * 10**12,
   memory=Memory(2**30, 4 * 2**30, 4 * 2**30),
   traffic=Traffic(
-    cycles=6 * 10**9,
+    cycles=585 * 10**7,
     bytes=819 * 10**9,
     kernels=1,
-    bytes_without_estimate=0,
+    bytes_without_estimate=819 * 10**8,
   ),
   collectives=(Collective("all-gather", 2, 24, 5 * 10**8),),
   seconds=dict(trace=1.0, lower=2.0, compile=30.0),

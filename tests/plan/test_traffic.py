@@ -62,6 +62,12 @@ def test_what_xla_does_not_estimate_is_told():
   assert result.bytes == 128 and result.bytes_without_estimate == 64
 
 
+def test_absurd_estimates_are_none():
+  huge = 'backend_config={"estimated_cycles":"9223372036854775807"}'
+  result = found(f"%y = f32[8] copy(%x), {huge}")
+  assert result.cycles == 0 and result.bytes_without_estimate == 64
+
+
 NESTED = """\
 %inner (p: f32[6,8], i: s32[]) -> f32[8] {
   %p = f32[6,8] parameter(0)

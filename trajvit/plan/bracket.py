@@ -49,8 +49,9 @@ class Bracket:
   Attributes:
     fastest: FLOPs at the peak rate, or bytes at that of the memory, whichever
       takes longer.
-    slowest: XLA's cycles, and kernels' FLOPs at the peak rate, one after the
-      other; None where XLA has no estimates, as for GPUs.
+    slowest: XLA's cycles, one after the other; kernels at the peak rate and
+      other things without an estimate at the memory's come on top. None where
+      XLA has no estimates at all, as for GPUs.
     bound: of the fastest: "compute" or "memory".
   """
 
@@ -90,10 +91,11 @@ def bracket(
 
   slowest = None
   if target.name in CLOCKS and compiled.traffic.cycles:
+    known = compiled.traffic.cycles / CLOCKS[target.name]
     kernels = compiled.flops.pallas / devices / peak
-    cycles = compiled.traffic.cycles / CLOCKS[target.name]
+    others = compiled.traffic.bytes_without_estimate / bandwidth
     # XLA is an optimist about some fusions: never below the roofline.
-    slowest = pace(max(cycles + kernels, work, movement))
+    slowest = pace(max(known + kernels + others, work, movement))
   return Bracket(
     fastest=pace(max(work, movement)),
     slowest=slowest,

@@ -22,6 +22,8 @@ _FREE = {
 }
 _SLICES = {"dynamic-slice", "gather", "slice"}
 _KERNEL = "tpu_custom_call"
+# What XLA cannot estimate has no cycles at all, or absurdly many.
+_MOST_CYCLES = 2**50
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +49,8 @@ def traffic(program: Program) -> Traffic:
   """Returns what a device does in a step."""
   cycles = moved = kernels = unknown = 0
   for step, where, times in program.steps():
-    estimate = step.attribute(r'"estimated_cycles":"(\d+)"')
-    cycles += times * int(estimate or 0)
+    estimate = _estimate(step)
+    cycles += times * (estimate or 0)
     size = _bytes(program, step, program.computations[where])
     moved += times * size
     if _is_kernel(step):
@@ -56,6 +58,14 @@ def traffic(program: Program) -> Traffic:
     elif estimate is None and not _is_collective(step):
       unknown += times * size
   return Traffic(cycles, moved, kernels, unknown)
+
+
+def _estimate(step) -> int | None:
+  """XLA's cycles, or None where it has no idea."""
+  written = step.attribute(r'"estimated_cycles":"(\d+)"')
+  if written is None or int(written) > _MOST_CYCLES:
+    return None
+  return int(written)
 
 
 def _is_kernel(step):
