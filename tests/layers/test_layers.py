@@ -55,6 +55,12 @@ def test_batch_norm_returns_running_statistics_and_writes_none(rng):
   np.testing.assert_allclose(y, x / np.sqrt(1 + 1e-5), rtol=1e-5)
 
 
+def test_batch_norm_counts_more_cells_than_int32_holds():
+  norm, clips = BatchNorm(3), jax.ShapeDtypeStruct((2**14, 16, 2**14, 3), "f4")
+  out, stats = jax.eval_shape(lambda x: norm(x, train=True), clips)
+  assert out.shape == clips.shape and stats["variance"].shape == (3,)
+
+
 @pytest.mark.parametrize("depth", [2, 6], ids=["unrolled", "scanned"])
 @pytest.mark.parametrize("remat", [False, True])
 def test_stack_equals_its_layers_one_by_one(rng, nnx_mode, depth, remat):

@@ -67,7 +67,8 @@ class BatchNorm(nnx.Module):
     if not train:
       return self._normalize(x, self.mean[...], self.variance[...]), {}
     axes = tuple(range(x.ndim - 1))
-    count = x.size // x.shape[-1]
+    # A float: the cells of a large batch may be more than int32 can count.
+    count = float(x.size // x.shape[-1])
     mean, variance = x.mean(axes), x.var(axes)
     unbiased = variance * count / max(count - 1, 1)
     keep = self.momentum
