@@ -70,7 +70,7 @@ def test_changes_are_compiled_until_one_fits(jobs, capsys, tmp_path):
   options = ("--config.data.batch_size=32", "--suggest", "--json", str(file))
   assert plan(*options) == 1
   out = capsys.readouterr().out
-  assert "accumulate_steps=4 (one 4th of the negatives" in out
+  assert "accumulate_steps=4 (1/4 of the negatives" in out
   counts = [job.config["optimizer"]["accumulate_steps"] for job in jobs]
   assert counts[0] == 1 and counts[-2:] == [2, 4]
 

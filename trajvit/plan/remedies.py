@@ -68,7 +68,7 @@ def remedies(
   for count in _micro_batches(config, target):
     optimizer = config["optimizer"] | {"accumulate_steps": count}
     options["optimizer.accumulate_steps"] = count
-    cost = f"one {count}th of the negatives, and gradients added up"
+    cost = f"1/{count} of the negatives, and gradients added up"
     yield Remedy(dict(options), cost, config | {"optimizer": optimizer})
 
 
