@@ -170,7 +170,9 @@ class Checkpoints:
     Fields of TrainState, and below them nested dicts and lists of
     ShapeDtypeStructs; no array is read.
     """
-    path = self._directory / str(self.find(step)) / "state"
+    step = self.find(step)
+    self._manager.wait_until_finished()  # it may still be written
+    path = self._directory / str(step) / "state"
     handler = ocp.PyTreeCheckpointHandler()
     tree = handler.metadata(path).tree
     return jax.tree.map(
