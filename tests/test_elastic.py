@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from smoke_run import smoke_arguments
 
 from tpu import local
 from trajvit.checkpoints.saved import find_saved
@@ -26,15 +27,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 STEPS, DEVICES = 8, 4
 ARGUMENTS = [
-  f"--config=configs/smoke_trajectory.py:steps={STEPS},batch_size=4",
-  "--config.data.clip.frames=4",
-  "--config.data.clip.size=32",
-  "--config.data.clip.track_grid=8",
-  "--config.data.train.count=64",
-  "--config.model.encoder.depth=1",
-  "--config.model.text.depth=1",
-  "--config.evals.retrieval.data.count=7",  # a last batch that is not full
-  "--config.checkpoint.every=2",
+  *smoke_arguments(STEPS, 2, clips=7),  # a last batch that is not full
   "--config.checkpoint.keep_last=9",
 ]
 HEARTBEAT = 10  # seconds

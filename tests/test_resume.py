@@ -11,6 +11,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from smoke_run import smoke_arguments
 
 from trajvit.training import exits
 from trajvit.training.metrics_log import read_rows
@@ -19,16 +20,8 @@ from trajvit.training.restore import restore_run
 ROOT = Path(__file__).parents[1]
 STEPS = 40
 ARGUMENTS = [
-  f"--config=configs/smoke_trajectory.py:steps={STEPS},batch_size=4",
-  "--config.data.clip.frames=4",
-  "--config.data.clip.size=32",
-  "--config.data.clip.track_grid=8",
-  "--config.data.train.count=64",
-  "--config.model.encoder.depth=1",
-  "--config.model.text.depth=1",
-  "--config.evals.retrieval.data.count=8",
+  *smoke_arguments(STEPS, 10),
   "--config.evals.retrieval.every=20",
-  "--config.checkpoint.every=10",
 ]
 
 

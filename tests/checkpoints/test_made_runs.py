@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from smoke_run import smoke_arguments
 
 from trajvit import cli
 from trajvit.checkpoints.saved import find_saved, leaves
@@ -14,17 +15,7 @@ from trajvit.checkpoints.saved import find_saved, leaves
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-ARGUMENTS = [
-  "--config=configs/smoke_trajectory.py:steps=4,batch_size=4",
-  "--config.data.clip.frames=4",
-  "--config.data.clip.size=32",
-  "--config.data.clip.track_grid=8",
-  "--config.data.train.count=64",
-  "--config.model.encoder.depth=1",
-  "--config.model.text.depth=1",
-  "--config.evals.retrieval.data.count=8",
-  "--config.checkpoint.every=2",
-]
+ARGUMENTS = smoke_arguments(4, 2)
 
 
 def run(*words):

@@ -8,22 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
+from smoke_run import smoke_arguments
 
 from trajvit.training.metrics_log import read_rows
 
 ROOT = Path(__file__).parents[2]
 STEPS = 12
-ARGUMENTS = [
-  f"--config=configs/smoke_trajectory.py:steps={STEPS},batch_size=4",
-  "--config.data.clip.frames=4",
-  "--config.data.clip.size=32",
-  "--config.data.clip.track_grid=8",
-  "--config.data.train.count=64",
-  "--config.model.encoder.depth=1",
-  "--config.model.text.depth=1",
-  "--config.evals.retrieval.data.count=8",
-  "--config.checkpoint.every=4",
-]
+ARGUMENTS = smoke_arguments(STEPS, 4)
 
 
 def command(workdir):
