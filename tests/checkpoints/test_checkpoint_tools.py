@@ -12,11 +12,11 @@ from tiny import CLIP_SHAPE, FRAMES, GRID, SIZE, TRACKS, WORDS
 
 from trajvit import cli
 from trajvit.checkpoints.average import average
-from trajvit.checkpoints.saved import find_saved, leaves
+from trajvit.checkpoints.saved import find_saved
 from trajvit.models import build_model
 from trajvit.training.checkpoint import Checkpoints
 from trajvit.training.config import CheckpointConfig, read_config
-from trajvit.training.functional import functional
+from trajvit.training.functional import functional, named_leaves
 from trajvit.training.restore import restore_run
 from trajvit.training.state import TrainState
 from trajvit.training.workdir import write_run_config
@@ -104,7 +104,7 @@ def runs(shapes, tmp_path_factory):
 
 
 def assert_leaves_equal(found, expected):
-  found, expected = leaves(found), leaves(expected)
+  found, expected = named_leaves(found), named_leaves(expected)
   assert found.keys() == expected.keys()
   for name, x in expected.items():
     assert found[name].dtype == x.dtype, name
@@ -115,7 +115,7 @@ def test_inspect_tells_what_was_saved(runs, capsys):
   workdir, states = runs[0]
   assert cli.main(["ckpt", "inspect", str(workdir), "--json"]) == 0
   found = json.loads(capsys.readouterr().out)
-  params = leaves(states[9].params)
+  params = named_leaves(states[9].params)
   assert (found["step"], found["steps"]) == (9, list(STEPS))
   assert found["metrics"] == {"train/loss": 1 / 9, "retrieval/t2v_R@1": 12.5}
   assert found["data"] == {"step": 9, "seed": 0, "fingerprint": "abc"}
@@ -163,7 +163,7 @@ def test_the_mean_is_that_of_numpy(runs, tmp_path, arguments, steps):
       lambda *x: np.mean(np.stack(x), 0, dtype=np.float64),
       *[getattr(state, part) for state in averaged],
     )
-    found, expected = leaves(arrays[part]), leaves(expected)
+    found, expected = named_leaves(arrays[part]), named_leaves(expected)
     assert found.keys() == expected.keys()
     for name, x in expected.items():
       assert found[name].dtype == np.float32
@@ -229,7 +229,7 @@ def test_converted_weights_are_rounded_and_no_more(runs, shapes, tmp_path, ema):
   words = ["ckpt", "convert", str(source), "--dtype=bfloat16", f"--out={out}"]
   assert cli.main(words + ["--ema"] * ema) == 0
   small = find_saved(out)
-  assert {x.dtype for x in leaves(small.state["params"]).values()} == {
+  assert {x.dtype for x in named_leaves(small.state["params"]).values()} == {
     jnp.dtype(jnp.bfloat16)
   }
   assert ("ema" in small.state) != ema

@@ -10,7 +10,8 @@ import pytest
 from smoke_run import smoke_arguments
 
 from trajvit import cli
-from trajvit.checkpoints.saved import find_saved, leaves
+from trajvit.checkpoints.saved import find_saved
+from trajvit.training.functional import named_leaves
 
 pytestmark = pytest.mark.slow
 
@@ -44,7 +45,7 @@ def test_a_mean_in_bfloat16_is_evaluated_and_exported(tmp_path, capsys):
     [str(trained), 2],
     [str(trained), 4],
   ]
-  kernels = leaves(find_saved(small).state["params"])
+  kernels = named_leaves(find_saved(small).state["params"])
   assert {str(x.dtype) for x in kernels.values()} == {"bfloat16"}
   assert cli.main(["ckpt", "inspect", str(small)]) == 0
   assert "made_by: convert: bfloat16" in capsys.readouterr().out

@@ -11,9 +11,9 @@ from devices import (
   starts_eight_devices,
 )
 
-from trajvit.checkpoints.saved import leaves
 from trajvit.training.checkpoint import Checkpoints, abstract
 from trajvit.training.config import CheckpointConfig, MeshConfig
+from trajvit.training.functional import named_leaves
 from trajvit.training.sharding import (
   build_mesh,
   default_rules,
@@ -80,7 +80,7 @@ def saved(tmp_path_factory):
 
 
 def assert_equal(found, expected):
-  found, expected = leaves(found), leaves(expected)
+  found, expected = named_leaves(found), named_leaves(expected)
   assert found.keys() == expected.keys()
   for name, x in expected.items():
     assert found[name].dtype == x.dtype, name

@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from trajvit.checkpoints.saved import Saved, leaves
-from trajvit.training.functional import path_name
-from trajvit.training.workdir import MAY_CHANGE
+from trajvit.checkpoints.saved import Saved
+from trajvit.training.functional import named_leaves, path_name
+from trajvit.training.workdir import config_differences
 
 
 def average(saved: Sequence[Saved], *, may_differ: Sequence[str] = ()) -> dict:
@@ -43,9 +43,11 @@ def average(saved: Sequence[Saved], *, may_differ: Sequence[str] = ()) -> dict:
     _check_configs(first, other, may_differ)
     _check_trees(first, other)
 
-  sums = {k: _wide(x) for k, x in leaves(first.read(first.weights)).items()}
+  sums = {
+    k: _wide(x) for k, x in named_leaves(first.read(first.weights)).items()
+  }
   for other in saved[1:]:
-    for name, x in leaves(other.read(first.weights)).items():
+    for name, x in named_leaves(other.read(first.weights)).items():
       if _is_float(x):
         sums[name] += _wide(x)
       elif not np.array_equal(sums[name], x):
@@ -64,14 +66,8 @@ def average(saved: Sequence[Saved], *, may_differ: Sequence[str] = ()) -> dict:
 
 def _check_configs(first, other, may_differ):
   """Raises ValueError where two runs differ as a continuation may not."""
-  one, two = _flat(first.config), _flat(other.config)
-  allowed = (*MAY_CHANGE, *may_differ)
-  differing = [
-    f"{key} is {one.get(key)!r} and {two.get(key)!r}"
-    for key in sorted(one.keys() | two.keys())
-    if one.get(key) != two.get(key)
-    and not any(key == x or key.startswith(f"{x}.") for x in allowed)
-  ]
+  found = config_differences(first.config, other.config, may_differ)
+  differing = [f"{key} is {x!r} and {y!r}" for key, (x, y) in found.items()]
   if first.meta["model_context"] != other.meta["model_context"]:
     differing.append("the data told their models another model_context")
   if differing:
@@ -84,7 +80,7 @@ def _check_configs(first, other, may_differ):
 def _check_trees(first, other):
   """Raises ValueError with the first leaf that the two do not share."""
   one, two = (
-    leaves({name: saved.state[name] for name in saved.weights})
+    named_leaves({name: saved.state[name] for name in saved.weights})
     for saved in (first, other)
   )
   for name in sorted(one.keys() | two.keys()):
@@ -94,14 +90,6 @@ def _check_trees(first, other):
         f"{name} is {found[0]} in {_name(first)} and {found[1]} in "
         f"{_name(other)}"
       )
-
-
-def _flat(config):
-  """{"a.b": value}; lists are taken apart as well."""
-  found = jax.tree_util.tree_flatten_with_path(
-    config, is_leaf=lambda x: x is None
-  )[0]
-  return {path_name(path).replace("/", "."): x for path, x in found}
 
 
 def _describe(x):

@@ -2,7 +2,8 @@
 
 import math
 
-from trajvit.checkpoints.saved import Saved, leaves
+from trajvit.checkpoints.saved import Saved
+from trajvit.training.functional import named_leaves
 from trajvit.training.metrics_log import read_rows
 
 
@@ -15,7 +16,7 @@ def inspect(saved: Saved) -> dict:
     "bytes"}}; and `params`, {path: {"shape", "dtype", "count", "bytes"}}.
   """
   parts = {
-    name: [_measure(x) for x in leaves(tree).values()]
+    name: [_measure(x) for x in named_leaves(tree).values()]
     for name, tree in saved.state.items()
   }
   return {
@@ -32,7 +33,8 @@ def inspect(saved: Saved) -> dict:
       for name, found in sorted(parts.items())
     },
     "params": {
-      name: _measure(x) for name, x in leaves(saved.state["params"]).items()
+      name: _measure(x)
+      for name, x in named_leaves(saved.state["params"]).items()
     },
     "data": saved.data,
     "meta": saved.meta,

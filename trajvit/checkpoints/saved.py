@@ -4,13 +4,11 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-import jax
 import numpy as np
 
 from trajvit.export.directory import new_directory
 from trajvit.training.checkpoint import Checkpoints
 from trajvit.training.config import CheckpointConfig, read_config
-from trajvit.training.functional import path_name
 from trajvit.training.provenance import versions
 from trajvit.training.state import TrainState
 from trajvit.training.workdir import read_run_config, write_run_config
@@ -80,12 +78,6 @@ def find_saved(workdir: str | Path, step: int | str | None = None) -> Saved:
   )
   checkpoints.close()
   return saved
-
-
-def leaves(tree) -> dict:
-  """Returns {path: leaf}, such as {"encoder/norm/scale": ...}."""
-  found = jax.tree_util.tree_flatten_with_path(tree)[0]
-  return {path_name(path): leaf for path, leaf in found}
 
 
 def write_weights(

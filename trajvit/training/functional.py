@@ -52,6 +52,12 @@ def functional(build: Callable[[], nnx.Module]) -> tuple[Callable, Callable]:
   return jax.jit(init), apply
 
 
+def named_leaves(tree) -> dict:
+  """Returns {path: leaf}, such as {"encoder/norm/scale": ...}."""
+  found = jax.tree_util.tree_leaves_with_path(tree)
+  return {path_name(path): leaf for path, leaf in found}
+
+
 def path_name(path: tuple) -> str:
   """Returns a path of `jax.tree_util` as `encoder/blocks/0/kernel`."""
   return jax.tree_util.keystr(path, simple=True, separator="/")

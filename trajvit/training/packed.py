@@ -15,7 +15,7 @@ import jax
 import safetensors.numpy
 
 from trajvit.models.feature_net import weight_hash
-from trajvit.training.functional import path_name
+from trajvit.training.functional import named_leaves, path_name
 from trajvit.training.provenance import write_json
 
 RECORD = "packed.json"
@@ -48,7 +48,7 @@ def write_packed(
   variables = jax.device_get(variables)
   record = record | {"params_sha256": weight_hash(variables["params"])}
   write_json(directory / "config.json", config)
-  content = safetensors.numpy.save(_flat(variables))
+  content = safetensors.numpy.save(named_leaves(variables))
   (directory / WEIGHTS).write_bytes(content)
   write_json(directory / RECORD, record)
 
@@ -101,7 +101,7 @@ class PackedCheckpoint:
         f"{self._directory} has ema={self.record['ema']} packed, got ema={ema}"
       )
     found = safetensors.numpy.load_file(self._directory / WEIGHTS)
-    expected = _flat(like)
+    expected = named_leaves(like)
     unlike = sorted(
       name
       for name in found.keys() | expected.keys()
@@ -125,11 +125,6 @@ class PackedCheckpoint:
 
   def close(self) -> None:
     """Does nothing: nothing is open."""
-
-
-def _flat(variables):
-  leaves = jax.tree_util.tree_leaves_with_path(variables)
-  return {path_name(path): leaf for path, leaf in leaves}
 
 
 def _kind(x):

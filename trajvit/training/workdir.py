@@ -1,6 +1,7 @@
 """The run directory: its config, and whether a run may go on in it."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from trajvit.training.provenance import write_json
@@ -33,17 +34,32 @@ def check_run_config(workdir: str | Path, config: dict) -> None:
   """
   if not (Path(workdir) / "config.json").exists():
     return
-  old, new = _flat(read_run_config(workdir)), _flat(config)
-  differing = [
-    f"{key} was {old.get(key)!r} and is {new.get(key)!r}"
-    for key in sorted(old | new)
-    if old.get(key) != new.get(key) and not _may_change(key)
-  ]
+  found = config_differences(read_run_config(workdir), config)
+  differing = [f"{key} was {x!r} and is {y!r}" for key, (x, y) in found.items()]
   if differing:
     raise ValueError(
       f"{workdir} holds a run with another config; use a new --workdir, or "
       f"set back: {'; '.join(differing)}"
     )
+
+
+def config_differences(
+  one: dict, two: dict, may_differ: Sequence[str] = ()
+) -> dict[str, tuple]:
+  """Returns {"a.b": (value, other value)} of two configs, None where missing.
+
+  Args:
+    one, two: plain nested values.
+    may_differ: keys to leave out, with all below them, besides MAY_CHANGE.
+  """
+  one, two = _flat(one), _flat(two)
+  allowed = (*MAY_CHANGE, *may_differ)
+  return {
+    key: (one.get(key), two.get(key))
+    for key in sorted(one | two)
+    if one.get(key) != two.get(key)
+    and not any(key == x or key.startswith(f"{x}.") for x in allowed)
+  }
 
 
 def write_run_config(workdir: str | Path, config: dict) -> None:
@@ -67,10 +83,6 @@ def read_run_config(workdir: str | Path) -> dict:
       f"library: {', '.join(SHIPPED)}"
     )
   return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _may_change(key):
-  return any(key == name or key.startswith(name + ".") for name in MAY_CHANGE)
 
 
 def _flat(config, prefix=""):
