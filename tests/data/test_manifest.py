@@ -173,3 +173,34 @@ def test_keys_nobody_reads_are_said_once(tmp_path, caplog):
   read_manifest(_write(tmp_path, "clips.json", records))
   messages = [record.getMessage() for record in caplog.records]
   assert len(messages) == 1 and "['captions', 'id']" in messages[0]
+
+
+def test_a_clip_may_be_a_part_of_its_video(tmp_path):
+  path = tmp_path / "clips.json"
+  rows = [
+    {"video": "a.mp4", "start": 1, "end": 2.5, "labels": [4, 1, 4]},
+    {"video": "a.mp4"},
+  ]
+  path.write_text(json.dumps(rows))
+  part, whole = read_manifest(path)
+  assert (part.start, part.end, part.labels) == (1.0, 2.5, (1, 4))
+  assert (whole.start, whole.end, whole.labels) == (0.0, None, ())
+
+
+@pytest.mark.parametrize(
+  "wrong",
+  [
+    {"video": "a.mp4", "start": 2, "end": 2},
+    {"video": "a.mp4", "start": -1},
+    {"video": "a.mp4", "end": "3"},
+    {"video": "a.mp4", "start": True},
+    {"image": "a.png", "start": 0},
+    {"video": "a.mp4", "labels": [-1]},
+    {"video": "a.mp4", "labels": ["dog"]},
+  ],
+)
+def test_a_part_or_labels_that_cannot_be_are_refused(tmp_path, wrong):
+  path = tmp_path / "clips.json"
+  path.write_text(json.dumps([wrong]))
+  with pytest.raises(ValueError, match="clips.json, record 1: expected"):
+    read_manifest(path)

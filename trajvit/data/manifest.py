@@ -3,8 +3,9 @@
 Four layouts are read as they are:
 
   clips.json     a list of {"video": path, "caption": str or [str]}, or with
-                 "image" in place of "video"; "mask", "graph" and "label" are
-                 optional (the layout of TrajViT)
+                 "image" in place of "video"; "mask", "graph", "label",
+                 "labels", "start" and "end" are optional (the layout of
+                 TrajViT, and more)
   clips.jsonl    one such object a line
   clips.csv      "path label" a line, also as .txt: the label is the last field,
                  so a path may hold spaces (the layout of VideoMAE and V-JEPA)
@@ -13,6 +14,7 @@ Four layouts are read as they are:
 
 import dataclasses
 import json
+import math
 import os
 import pathlib
 from collections.abc import Iterator
@@ -28,7 +30,12 @@ IMAGE_SUFFIXES = frozenset({
   ".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff",
 })
 # fmt: on
-_KEYS = frozenset({"video", "image", "caption", "mask", "graph", "label"})
+# fmt: off
+_KEYS = frozenset({
+  "video", "image", "caption", "mask", "graph", "label", "labels", "start",
+  "end",
+})
+# fmt: on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +48,10 @@ class Record:
     is_image: whether the file is a still image.
     captions: all its captions, blank ones left out; empty if there are none.
     label: class, -1 = unknown.
+    labels: all classes, ascending, of a clip that may have several; `label`
+      is then -1.
+    start: where in the video the clip begins, in seconds.
+    end: where it ends, in seconds, or None for the end of the video.
     mask: the file of per-frame region ids, where the manifest names one.
     graph: the file that links those ids over time, where it names one.
   """
@@ -49,6 +60,9 @@ class Record:
   is_image: bool
   captions: tuple[str, ...] = ()
   label: int = -1
+  labels: tuple[int, ...] = ()
+  start: float = 0.0
+  end: float | None = None
   mask: str | None = None
   graph: str | None = None
 
@@ -157,6 +171,8 @@ def _read_objects(path, root, values) -> list[Record]:
         is_image=kinds[0] == "image",
         captions=_captions(where, value.get("caption", [])),
         label=label,
+        labels=_labels(where, value.get("labels", [])),
+        **_extent(where, value, is_image=kinds[0] == "image"),
         mask=_file(where, value, "mask", root),
         graph=_file(where, value, "graph", root),
       )
@@ -195,6 +211,34 @@ def _captions(where, value) -> tuple[str, ...]:
       f"got {_shown(value)}"
     )
   return tuple(caption for caption in captions if caption.strip())
+
+
+def _labels(where, value) -> tuple[int, ...]:
+  whole = isinstance(value, list) and all(type(x) is int for x in value)
+  if not whole or min(value, default=0) < 0:
+    raise ValueError(
+      f"{where}: expected labels to be a list of numbers from 0 up, "
+      f"got {_shown(value)}"
+    )
+  return tuple(sorted(set(value)))
+
+
+def _extent(where, value, *, is_image) -> dict:
+  """Where a clip begins and ends in its video."""
+  start, end = value.get("start", 0.0), value.get("end")
+  if is_image and ("start" in value or "end" in value):
+    raise ValueError(f"{where}: expected no start and no end of an image")
+  numbers = (start,) if end is None else (start, end)
+  if not all(type(x) in (int, float) and math.isfinite(x) for x in numbers):
+    raise ValueError(
+      f"{where}: expected start and end in seconds, "
+      f"got {_shown(start)} and {_shown(end)}"
+    )
+  if start < 0 or (end is not None and end <= start):
+    raise ValueError(
+      f"{where}: expected 0 <= start < end, got {start} and {end}"
+    )
+  return {"start": float(start), "end": None if end is None else float(end)}
 
 
 def _read_pairs(path, root) -> list[Record]:

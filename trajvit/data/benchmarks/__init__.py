@@ -1,0 +1,1 @@
+"""Benchmarks: the files that people already have, in their released layout."""
