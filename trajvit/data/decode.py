@@ -14,30 +14,31 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from trajvit.data.example import BrokenClip
+from trajvit.data.media import Blob, Media, media_name
 from trajvit.data.video_reader import VideoInfo, one_line, open_video
 
 _ENCODERS = ("libx264", "libopenh264", "mpeg4")
 
 
-def probe(path: str | os.PathLike) -> VideoInfo:
+def probe(media: Media) -> VideoInfo:
   """Returns what a video is, having decoded its first frame.
 
   Raises:
     BrokenClip: it cannot be read.
   """
-  with open_video(path) as video:
+  with open_video(media) as video:
     return video.info
 
 
 def decode_frames(
-  path: str | os.PathLike,
+  media: Media,
   indices: Sequence[int] | np.ndarray,
   size: tuple[int, int] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
   """Returns the frames at `indices`, in that order.
 
   Args:
-    path: the video.
+    media: the video.
     indices: T frame numbers in [0, num_frames), in any order, also repeated.
     size: (height, width) to resize to while decoding, bilinear and
       antialiased; None keeps the video's own.
@@ -50,16 +51,16 @@ def decode_frames(
     BrokenClip: the file cannot be read, or ends before a frame asked for.
     ValueError: an index is outside of the video.
   """
-  return decode_clip(path, lambda info: (indices, size))
+  return decode_clip(media, lambda info: (indices, size))
 
 
 def decode_clip(
-  path: str | os.PathLike, choose: Callable[[VideoInfo], tuple]
+  media: Media, choose: Callable[[VideoInfo], tuple]
 ) -> tuple[np.ndarray, np.ndarray]:
   """Like `decode_frames`, for who must see the video to choose the frames.
 
   Args:
-    path: the video; it is opened once.
+    media: the video; it is opened once.
     choose: from the VideoInfo to (indices, size).
 
   Returns:
@@ -69,19 +70,20 @@ def decode_clip(
     BrokenClip: likewise; whatever `choose` raises comes through.
     ValueError: an index is outside of the video.
   """
-  with open_video(path) as video:
+  with open_video(media) as video:
     indices, size = choose(video.info)
     return video.read(np.asarray(indices), size)
 
 
-def read_image(path: str | os.PathLike) -> np.ndarray:
+def read_image(media: Media) -> np.ndarray:
   """Returns an image file as [H, W, 3] uint8 RGB, upright.
 
   Raises:
     BrokenClip: it cannot be read.
   """
   try:
-    with Image.open(path) as image:
+    file = media.open() if isinstance(media, Blob) else media
+    with Image.open(file) as image:
       return np.array(ImageOps.exif_transpose(image).convert("RGB"))
   except (
     OSError,
@@ -89,7 +91,7 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     SyntaxError,  # Pillow's word for a broken PNG
     Image.DecompressionBombError,
   ) as error:
-    raise BrokenClip(os.fspath(path), one_line(error)) from error
+    raise BrokenClip(media_name(media), one_line(error)) from error
 
 
 def write_video(

@@ -23,6 +23,8 @@ import zlib
 
 import numpy as np
 
+from trajvit.data.media import Blob, Media, media_name
+
 _MAX_ID = np.iinfo(np.uint16).max
 
 
@@ -62,13 +64,13 @@ def read_sidecars(
 
 
 def load_sidecars(
-  mask_path: str, graph_path: str | None
+  mask_file: Media, graph_file: Media | None
 ) -> tuple[np.ndarray, np.ndarray]:
   """Returns the arrays of a sidecar pair as they are stored.
 
   Args:
-    mask_path: the file of per-frame ids.
-    graph_path: the file that links them, or None for an image, whose ids
+    mask_file: the file of per-frame ids.
+    graph_file: the file that links them, or None for an image, whose ids
       1..max are its tracks.
 
   Returns:
@@ -79,18 +81,18 @@ def load_sidecars(
     ValueError: not npz files with these arrays, or the two disagree about T.
     OSError: a file cannot be opened.
   """
-  mask = _load(mask_path, "arr_0")
-  if graph_path is None:
-    _check_shape(mask_path, "the mask of an image", mask, "H, W")
+  mask = _load(mask_file, "arr_0")
+  if graph_file is None:
+    _check_shape(mask_file, "the mask of an image", mask, "H, W")
     ids = np.arange(1, int(mask.max(initial=0)) + 1)
     return mask[None], ids[:, None]
-  _check_shape(mask_path, "the mask of a video", mask, "T, H, W")
-  graph = _load(graph_path, "tensor")
-  _check_shape(graph_path, "a graph", graph, "M, T")
+  _check_shape(mask_file, "the mask of a video", mask, "T, H, W")
+  graph = _load(graph_file, "tensor")
+  _check_shape(graph_file, "a graph", graph, "M, T")
   if graph.shape[1] != len(mask):
     raise ValueError(
-      f"{graph_path}: a graph of {graph.shape[1]} frames, "
-      f"{mask_path} has {len(mask)}"
+      f"{media_name(graph_file)}: a graph of {graph.shape[1]} frames, "
+      f"{media_name(mask_file)} has {len(mask)}"
     )
   return mask, graph
 
@@ -233,28 +235,30 @@ def limit_tracks(labels: np.ndarray, max_tracks: int) -> tuple[np.ndarray, int]:
   return renumbered[labels], len(present) - len(kept)
 
 
-def _check_shape(path, what, array, letters) -> None:
+def _check_shape(file, what, array, letters) -> None:
   if array.ndim != len(letters.split(", ")) or array.dtype.kind not in "ui":
     raise ValueError(
-      f"{path}: {what} must be [{letters}] integers, "
+      f"{media_name(file)}: {what} must be [{letters}] integers, "
       f"got {array.dtype} {array.shape}"
     )
 
 
-def _load(path: str, key: str) -> np.ndarray:
+def _load(file: Media, key: str) -> np.ndarray:
   """Reads one array of an npz file, and never runs code from it."""
-  with open(path, "rb") as file:
-    if not zipfile.is_zipfile(file):
-      raise ValueError(f"{path}: expected an npz file")
-  try:
-    with np.load(path, allow_pickle=False) as archive:
-      if key not in archive.files:
-        raise ValueError(f"expected the key {key!r}, got {archive.files}")
-      array = archive[key]
-  except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-    raise ValueError(f"{path}: {error}") from error
+  name = media_name(file)
+  with file.open() if isinstance(file, Blob) else open(file, "rb") as opened:
+    if not zipfile.is_zipfile(opened):
+      raise ValueError(f"{name}: expected an npz file")
+    opened.seek(0)
+    try:
+      with np.load(opened, allow_pickle=False) as archive:
+        if key not in archive.files:
+          raise ValueError(f"expected the key {key!r}, got {archive.files}")
+        array = archive[key]
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+      raise ValueError(f"{name}: {error}") from error
   if not isinstance(array, np.ndarray):
-    raise ValueError(f"{path}: {key!r} is not an array")
+    raise ValueError(f"{name}: {key!r} is not an array")
   return array
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from av.stream import Disposition
 
 from trajvit.data.example import BrokenClip
+from trajvit.data.media import Blob, Media, media_name, media_size
 
 # Titles that are not UTF-8 are no reason to fail; from 19 on PyAV agrees.
 _LENIENT = (
@@ -47,23 +48,29 @@ class VideoInfo:
 
 
 @contextlib.contextmanager
-def open_video(path: str | os.PathLike) -> Iterator["VideoReader"]:
+def open_video(media: Media) -> Iterator["VideoReader"]:
   """Opens a video for a `with` block, after which nothing of it stays open.
 
   Raises:
     BrokenClip: it cannot be opened, or PyAV fails on it inside of the block.
   """
-  path = os.fspath(path)
+  name = media_name(media)
   try:
-    if os.path.getsize(path) == 0:
-      raise BrokenClip(path, "the file is empty")
+    if media_size(media) == 0:
+      raise BrokenClip(name, "the file is empty")
     with (
-      av.open(path, **_LENIENT) as container,
-      contextlib.closing(VideoReader(path, container)) as video,
+      _open(media) as container,
+      contextlib.closing(VideoReader(media, container)) as video,
     ):
       yield video
   except (av.FFmpegError, OSError) as error:
-    raise BrokenClip(path, one_line(error)) from error
+    raise BrokenClip(name, one_line(error)) from error
+
+
+def _open(media: Media):
+  """Opens a container; one in memory by as many readers as ask."""
+  file = media.open() if isinstance(media, Blob) else os.fspath(media)
+  return av.open(file, **_LENIENT)
 
 
 def one_line(error: Exception) -> str:
@@ -88,18 +95,18 @@ class VideoReader:
     info: the VideoInfo.
   """
 
-  def __init__(self, path: str, container):
+  def __init__(self, media: Media, container):
     """Decodes the first frame.
 
     Raises:
       BrokenClip: there is none.
     """
-    self._path = path
+    self._path = path = media_name(media)
     self._container = container
     self._stream = _picture_stream(path, container)
     # One thread a clip: the loader reads many clips at once.
     self._stream.codec_context.thread_count = 1
-    num_frames, self._fps, self._start = _extent(path, self._stream)
+    num_frames, self._fps, self._start = _extent(media, self._stream)
     self._index_per_tick = float(self._stream.time_base) * self._fps
     self._decode_on = _DECODE_ON
     self._decoded = container.decode(self._stream)
@@ -247,14 +254,14 @@ def _picture_stream(path, container):
   )
 
 
-def _extent(path, stream) -> tuple[int, float, int | None]:
+def _extent(media, stream) -> tuple[int, float, int | None]:
   """Returns (number of frames, frame rate, first timestamp) of a stream.
 
   The timestamp is None where frames have none that can be relied on.
   """
   rate = stream.average_rate or stream.guessed_rate
   if not stream.frames or not rate:
-    return _counted(path, stream.index, rate)
+    return _counted(media, stream.index, rate)
   num_frames, start = stream.frames, stream.start_time or 0
   if stream.duration:  # shorter than its frames where an edit list cuts it
     shown = round(stream.duration * stream.time_base * rate)
@@ -264,12 +271,13 @@ def _extent(path, stream) -> tuple[int, float, int | None]:
   return num_frames, float(rate), start
 
 
-def _counted(path, stream_index, rate) -> tuple[int, float, int | None]:
+def _counted(media, stream_index, rate) -> tuple[int, float, int | None]:
   """`_extent` for containers that do not say: reads all packets, decodes none.
 
   The frame rate is then the one that puts the last frame at n - 1.
   """
-  with av.open(path, **_LENIENT) as container:
+  path = media_name(media)
+  with _open(media) as container:
     stream = container.streams[stream_index]
     with _late_streams(path):
       times = [packet.pts for packet in container.demux(stream) if packet.size]
