@@ -48,10 +48,11 @@ def check_example(example: Example, clip: ClipSpec) -> None:
     "frames": (np.uint8, (clip.frames, clip.size, clip.size, 3)),
     "times": (np.float32, (clip.frames,)),
     "tracks": (np.int32, grid),
+    "frame_mask": (np.bool_, (clip.frames,)),
   }
   for field, (dtype, shape) in expected.items():
     array = getattr(example, field)
-    if array is None and field == "tracks":
+    if array is None and field in ("tracks", "frame_mask"):
       continue
     if array.dtype != dtype or array.shape != shape:
       raise ValueError(
@@ -84,11 +85,15 @@ def stack(rows: Sequence[Row], blank: Example, *, fill: bool) -> Batch:
     fill: whether rows may be without an example, and `valid` tells.
 
   Returns:
-    A Batch of NumPy arrays; `frame_mask` is True throughout, `text` [B, L] or
-    [B, C, L], `valid` None without `fill`; there is no layout yet.
+    A Batch of NumPy arrays; `text` is [B, L] or [B, C, L], `valid` None without
+    `fill`; there is no layout yet.
   """
   examples = [row.example or blank for row in rows]
   frames = np.stack([x.frames for x in examples])  # [B, T, H, W, 3]
+  frame_mask = np.ones(frames.shape[:2], bool)
+  for real, example in zip(frame_mask, examples, strict=True):
+    if example.frame_mask is not None:
+      real[:] = example.frame_mask
   tracks = text = valid = None
   if blank.tracks is not None:
     tracks = np.stack([x.tracks for x in examples])  # [B, T, h, w]
@@ -100,7 +105,7 @@ def stack(rows: Sequence[Row], blank: Example, *, fill: bool) -> Batch:
   return Batch(
     clip=Clip(
       frames=frames,
-      frame_mask=np.ones(frames.shape[:2], bool),
+      frame_mask=frame_mask,
       times=np.stack([x.times for x in examples]),
       tracks=tracks,
     ),

@@ -17,6 +17,8 @@ class ClipSpec:
     max_tracks: M; a clip with more keeps its largest M, the rest are counted.
     sampler: how frames are chosen from a video, see `data.sampling`.
     augment: what training does to a clip, see `data.transforms`.
+    images: what a still image is: "repeat", T equal frames; or "single", T of
+      which only the first is real, see `Clip.frame_mask`.
   """
 
   frames: int
@@ -25,8 +27,13 @@ class ClipSpec:
   max_tracks: int
   sampler: str = "middle"
   augment: str = "none"
+  images: str = "repeat"
 
   def __post_init__(self):
+    if self.images not in ("repeat", "single"):
+      raise ValueError(
+        f"images must be 'repeat' or 'single', got {self.images!r}"
+      )
     if self.track_grid < 1 or self.size % self.track_grid:
       raise ValueError(
         f"track_grid must divide size {self.size}, got {self.track_grid}"
@@ -46,6 +53,7 @@ class Example:
     label: class, -1 = unknown.
     name: what a message calls this clip: its path, or source and index.
     dropped_tracks: how many tracks did not fit into M.
+    frame_mask: [T] bool, True = real; None means that all frames are.
   """
 
   frames: np.ndarray
@@ -56,6 +64,7 @@ class Example:
   label: int
   name: str
   dropped_tracks: int = 0
+  frame_mask: np.ndarray | None = None
 
 
 class BrokenClip(Exception):

@@ -1,0 +1,271 @@
+"""From a clip as it is stored, in whatever format, to an Example."""
+
+import contextlib
+import dataclasses
+import importlib
+from collections.abc import Callable
+
+import numpy as np
+from absl import logging
+
+from trajvit.data import decode, transforms
+from trajvit.data.example import BrokenClip, ClipSpec, Example
+from trajvit.data.media import Media, media_name
+from trajvit.data.sampling import SAMPLERS, middle
+from trajvit.data.tracks import label_map, limit_tracks, load_sidecars
+from trajvit.data.video_reader import VideoInfo
+
+TRACKS = ("none", "sidecar", "extract", "auto")
+Sidecars = tuple[Media, Media | None]
+
+
+def no_sidecars() -> None:
+  """The sidecar pair of a clip that has none."""
+  return None
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredClip:
+  """One clip of a source, before anything of it is decoded.
+
+  Attributes:
+    name: what messages call it.
+    media: its file, or the frames themselves, [n, H, W, 3] uint8 RGB.
+    is_image: whether it is a still image.
+    clip_id: see Example.
+    captions: all of them.
+    label: class, -1 = unknown.
+    start: where in the video the clip begins, in seconds.
+    end: where it ends, or None for the end of the video.
+    fps: of `media` that is frames; a file has its own.
+    sidecars: returns the (mask, graph) files of its tracks, or None if there
+      are none; raises BrokenClip if there should be.
+  """
+
+  name: str
+  media: Media | np.ndarray
+  is_image: bool
+  clip_id: int
+  captions: tuple[str, ...] = ()
+  label: int = -1
+  start: float = 0.0
+  end: float | None = None
+  fps: float = 1.0
+  sidecars: Callable[[], Sidecars | None] = no_sidecars
+
+
+class ClipReader:
+  """Reads stored clips as a ClipSpec says.
+
+  A video gives T frames chosen by `clip.sampler`, or by "middle" in the
+  evaluation view; one of fewer frames repeats them, and so does an image, of
+  which with `clip.images` "single" only the first frame is real. Frames are
+  decoded to at most twice `clip.size` along their shorter side; `clip.augment`
+  then sees frames and tracks together.
+
+  Tracks come from a pair of sidecar files (see `trajvit.data.tracks`) or are
+  extracted from the pixels of the finished clip, which costs far more than
+  decoding. A pair is for all frames of its video, or for T of them: it then
+  holds the "middle" ones of the clip, as TrajViT makes it, and those are the
+  frames taken, whatever the sampler.
+
+  Attributes:
+    extracted: for how many clips so far tracks were extracted from pixels.
+  """
+
+  def __init__(self, clip: ClipSpec, tracks: str):
+    """Looks up what `clip` names.
+
+    Args:
+      clip: how every clip looks.
+      tracks: "none"; "sidecar", without which a clip is broken; "extract",
+        from pixels; or "auto", a sidecar pair where there is one, else
+        extracted.
+
+    Raises:
+      ValueError: an unknown name.
+    """
+    if tracks not in TRACKS:
+      raise ValueError(
+        f"tracks must be one of {', '.join(TRACKS)}, got {tracks!r}"
+      )
+    self._clip, self._tracks = clip, tracks
+    self._sampler = SAMPLERS[clip.sampler]
+    self._augment = transforms.AUGMENTATIONS[clip.augment]
+    self._extracted = set()
+
+  @property
+  def extracted(self) -> int:
+    """For how many clips tracks were extracted from pixels."""
+    return len(self._extracted)
+
+  def read(
+    self, stored: StoredClip, rng: np.random.Generator | None
+  ) -> Example:
+    """Returns a clip; see `trajvit.data.example.Source` for `rng`.
+
+    Raises:
+      BrokenClip: the video or its sidecar pair cannot be read.
+      ValueError: tracks must be extracted and the packages for it are missing.
+    """
+    if stored.is_image:
+      frames, times, tracks = self._read_image(stored)
+    else:
+      frames, times, tracks = self._read_video(stored, rng)
+    frames, tracks = transforms.apply_view(
+      self._augment(*frames.shape[1:3], rng),
+      frames,
+      tracks,
+      size=self._clip.size,
+      track_grid=self._clip.track_grid,
+    )
+    if tracks is None and self._tracks != "none":
+      tracks = self._extract(stored.name, frames)
+    dropped, frame_mask = 0, None
+    if tracks is not None:
+      tracks, dropped = limit_tracks(tracks, self._clip.max_tracks)
+    if stored.is_image:
+      frames, times, tracks = (
+        None if x is None else np.repeat(x, self._clip.frames, axis=0)
+        for x in (frames, times, tracks)
+      )
+      if self._clip.images == "single":
+        frame_mask = np.arange(self._clip.frames) == 0
+
+    captions = stored.captions
+    if rng is not None and captions:
+      captions = (captions[rng.integers(len(captions))],)
+    return Example(
+      frames=frames,
+      times=times,
+      tracks=tracks,
+      captions=captions,
+      clip_id=stored.clip_id,
+      label=stored.label,
+      name=stored.name,
+      dropped_tracks=dropped,
+      frame_mask=frame_mask,
+    )
+
+  def _read_image(self, stored):
+    """Returns frames [1, H, W, 3], times [1] and tracks [1, H', W'] or None."""
+    tracks = None
+    if isinstance(stored.media, np.ndarray):
+      frames = stored.media
+    else:
+      frames = decode.read_image(stored.media)[None]
+    pair = self._sidecars(stored)
+    if pair:
+      with _broken(stored.name):
+        tracks = label_map(*load_sidecars(*pair), name=media_name(pair[0]))
+    return frames, np.zeros(1, np.float32), tracks
+
+  def _read_video(self, stored, rng):
+    """Returns frames [T, H, W, 3], times [T] and tracks [T, H', W'] or None."""
+    pair, tracks = self._sidecars(stored), None
+
+    def choose(info):
+      nonlocal tracks
+      first, count = _extent(stored, info.num_frames, info.fps)
+      if pair:
+        with _broken(stored.name):
+          indices, tracks = self._read_tracks(
+            stored, pair, (first, count, info.num_frames), rng
+          )
+      else:
+        indices = first + self._sample(count, rng)
+      size = transforms.decoded_size(info.height, info.width, self._clip.size)
+      return indices, size
+
+    if isinstance(stored.media, np.ndarray):
+      indices, _ = choose(_array_info(stored.media, stored.fps))
+      frames = stored.media[indices]
+      times = (indices / stored.fps).astype(np.float32)
+    else:
+      frames, times = decode.decode_clip(stored.media, choose)
+    return frames, times, tracks
+
+  def _read_tracks(self, stored, pair, extent, rng):
+    """Returns which frames to decode, [T], and their tracks [T, H', W']."""
+    first, count, num_frames = extent
+    mask, graph = load_sidecars(*pair)
+    if len(mask) == num_frames:
+      indices = first + self._sample(count, rng)
+      mask, graph = mask[indices], graph[:, indices]
+    elif len(mask) == self._clip.frames:
+      indices = first + middle(count, self._clip.frames)
+    else:
+      raise ValueError(
+        f"{media_name(pair[0])}: {len(mask)} frames of tracks for a clip of "
+        f"{self._clip.frames} from a video of {num_frames}"
+      )
+    return indices, label_map(mask, graph, name=media_name(pair[1]))
+
+  def _sample(self, count, rng) -> np.ndarray:
+    sampler = middle if rng is None else self._sampler
+    return sampler(count, self._clip.frames, rng)
+
+  def _sidecars(self, stored) -> Sidecars | None:
+    """The sidecar pair to read, or None where tracks come from pixels."""
+    if self._tracks in ("none", "extract"):
+      return None
+    pair = stored.sidecars()
+    if pair is None and self._tracks == "sidecar":
+      raise BrokenClip(stored.name, "it has no sidecar pair of tracks")
+    return pair
+
+  def _extract(self, name, frames) -> np.ndarray:
+    """Returns tracks of finished frames, on the track grid."""
+    if self._tracks == "auto" and not self._extracted:
+      logging.warning(
+        "%s has no tracks beside it: they are extracted from pixels, every "
+        "time anew; `trajvit data tracks` makes them once",
+        name,
+      )
+    self._extracted.add(name)
+    try:
+      extract = importlib.import_module("trajvit.data.extract")
+      tracks = extract.extract_tracks(frames, max_tracks=self._clip.max_tracks)
+    except ImportError as error:
+      raise ValueError(
+        f"tracks={self._tracks!r} extracts tracks from pixels, which needs "
+        f"`pip install 'trajvit[tracks]'`: {error}"
+      ) from error
+    cells = transforms.nearest_indices(self._clip.size, self._clip.track_grid)
+    return tracks[:, cells[:, None], cells]
+
+
+def _array_info(frames, fps) -> VideoInfo:
+  count, height, width = frames.shape[:3]
+  return VideoInfo(count, fps, count / fps, width, height)
+
+
+def _extent(stored, num_frames, fps) -> tuple[int, int]:
+  """Returns the first frame of a clip in its video, and how many it has.
+
+  Frame i of a video is on screen from i / fps on; a clip has those that begin
+  in [start, end), and at least the one that is on screen at its start.
+
+  Raises:
+    BrokenClip: the video ends before the clip begins.
+  """
+  first = int(np.ceil(stored.start * fps - 1e-6))
+  last = num_frames
+  if stored.end is not None:
+    last = min(last, int(np.ceil(stored.end * fps - 1e-6)))
+  if first >= num_frames:
+    raise BrokenClip(
+      stored.name,
+      f"the clip begins at {stored.start:g} s, and the video has "
+      f"{num_frames / fps:g} s",
+    )
+  return first, max(last - first, 1)
+
+
+@contextlib.contextmanager
+def _broken(name):
+  """Turns what is wrong with the sidecars of a clip into a broken clip."""
+  try:
+    yield
+  except (ValueError, OSError) as error:
+    raise BrokenClip(name, " ".join(str(error).split())) from error
