@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import importlib
 from collections.abc import Callable
 
@@ -9,6 +10,7 @@ import numpy as np
 from absl import logging
 
 from trajvit.data import decode, transforms
+from trajvit.data.augment import Augment, Footage
 from trajvit.data.example import BrokenClip, ClipSpec, Example
 from trajvit.data.media import Media, media_name
 from trajvit.data.sampling import SAMPLERS, middle
@@ -61,10 +63,10 @@ class ClipReader:
   evaluation view; one of fewer frames repeats them, and so does an image, of
   which with `clip.images` "single" only the first frame is real. Frames are
   decoded to at most twice `clip.size` along their shorter side; `clip.augment`
-  then sees frames and tracks together.
+  then sees frames, tracks and captions together.
 
   Tracks come from a pair of sidecar files (see `trajvit.data.tracks`) or are
-  extracted from the pixels of the finished clip, which costs far more than
+  extracted from the pixels that the view shows, which costs far more than
   decoding. A pair is for all frames of its video, or for T of them: it then
   holds the "middle" ones of the clip, as TrajViT makes it, and those are the
   frames taken, whatever the sampler.
@@ -91,7 +93,7 @@ class ClipReader:
       )
     self._clip, self._tracks = clip, tracks
     self._sampler = SAMPLERS[clip.sampler]
-    self._augment = transforms.AUGMENTATIONS[clip.augment]
+    self._augment = Augment(clip)
     self._extracted = set()
 
   @property
@@ -112,15 +114,13 @@ class ClipReader:
       frames, times, tracks = self._read_image(stored)
     else:
       frames, times, tracks = self._read_video(stored, rng)
-    frames, tracks = transforms.apply_view(
-      self._augment(*frames.shape[1:3], rng),
-      frames,
-      tracks,
-      size=self._clip.size,
-      track_grid=self._clip.track_grid,
+    find_tracks = None
+    if self._tracks != "none":
+      find_tracks = functools.partial(self._extract, stored.name)
+    seen = self._augment(
+      Footage(frames, times, tracks, stored.captions), rng, find_tracks
     )
-    if tracks is None and self._tracks != "none":
-      tracks = self._extract(stored.name, frames)
+    frames, times, tracks = seen.frames, seen.times, seen.tracks
     dropped, frame_mask = 0, None
     if tracks is not None:
       tracks, dropped = limit_tracks(tracks, self._clip.max_tracks)
@@ -132,7 +132,7 @@ class ClipReader:
       if self._clip.images == "single":
         frame_mask = np.arange(self._clip.frames) == 0
 
-    captions = stored.captions
+    captions = seen.captions
     if rng is not None and captions:
       captions = (captions[rng.integers(len(captions))],)
     return Example(
@@ -215,7 +215,7 @@ class ClipReader:
     return pair
 
   def _extract(self, name, frames) -> np.ndarray:
-    """Returns tracks of finished frames, on the track grid."""
+    """Returns tracks of frames [T, size, size, 3], on the track grid."""
     if self._tracks == "auto" and not self._extracted:
       logging.warning(
         "%s has no tracks beside it: they are extracted from pixels, every "

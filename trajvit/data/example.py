@@ -1,7 +1,7 @@
 """What a source yields: one clip with its captions, on the host, in NumPy."""
 
 import dataclasses
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -16,7 +16,9 @@ class ClipSpec:
     track_grid: h = w of the track label map; divides `size`.
     max_tracks: M; a clip with more keeps its largest M, the rest are counted.
     sampler: how frames are chosen from a video, see `data.sampling`.
-    augment: what training does to a clip, see `data.transforms`.
+    augment: what training does to a clip, see `data.augment`: one name, or
+      specs `{"name": ..., **arguments}`, done one after the other and kept as
+      tuples of (key, value) pairs.
     images: what a still image is: "repeat", T equal frames; or "single", T of
       which only the first is real, see `Clip.frame_mask`.
   """
@@ -26,10 +28,12 @@ class ClipSpec:
   track_grid: int
   max_tracks: int
   sampler: str = "middle"
-  augment: str = "none"
+  augment: str | tuple[tuple[tuple[str, Any], ...], ...] = "none"
   images: str = "repeat"
 
   def __post_init__(self):
+    if not isinstance(self.augment, str):
+      object.__setattr__(self, "augment", _hashable_specs(self.augment))
     if self.images not in ("repeat", "single"):
       raise ValueError(
         f"images must be 'repeat' or 'single', got {self.images!r}"
@@ -38,6 +42,27 @@ class ClipSpec:
       raise ValueError(
         f"track_grid must divide size {self.size}, got {self.track_grid}"
       )
+
+
+def _hashable_specs(specs) -> tuple:
+  """Returns specs as sorted tuples of pairs; takes such tuples, too."""
+  try:
+    pairs = [dict(spec).items() for spec in specs]
+  except (TypeError, ValueError) as error:
+    raise ValueError(
+      f"augment must be a name or a list of dicts with a name, got {specs!r}"
+    ) from error
+  return tuple(
+    tuple((key, _hashable(value)) for key, value in sorted(spec))
+    for spec in pairs
+  )
+
+
+def _hashable(value):
+  """Returns a value with tuples in place of lists."""
+  if isinstance(value, list | tuple):
+    return tuple(map(_hashable, value))
+  return value
 
 
 @dataclasses.dataclass(frozen=True)

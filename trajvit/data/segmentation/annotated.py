@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from trajvit.data import decode, transforms
+from trajvit.data import decode
+from trajvit.data.augment import Augment, Footage
 from trajvit.data.example import BrokenClip, ClipSpec, Example
 from trajvit.data.sampling import SAMPLERS
 from trajvit.data.tracks import limit_tracks
@@ -61,7 +62,7 @@ class AnnotatedVideos(abc.ABC):
     self.videos = tuple(videos)
     self._clip, self._fps = clip, fps
     self._sampler = SAMPLERS[clip.sampler]
-    self._augment = transforms.AUGMENTATIONS[clip.augment]
+    self._augment = Augment(clip)
 
   def __len__(self) -> int:
     """The number of videos."""
@@ -105,19 +106,13 @@ class AnnotatedVideos(abc.ABC):
     indices = self._sampler(len(video.frames), spec.frames, rng)
     chosen, order = np.unique(indices, return_inverse=True)
     frames = self._frames(video, chosen)  # [n, H', W', 3]
-    size = frames.shape[1:3]
-    labels = self.labels(index, chosen, size)  # [n, H', W']
-    frames, tracks = transforms.apply_view(
-      self._augment(*size, rng),
-      frames,
-      labels,
-      size=spec.size,
-      track_grid=spec.track_grid,
-    )
-    tracks, dropped = limit_tracks(tracks[order], spec.max_tracks)
+    labels = self.labels(index, chosen, frames.shape[1:3])  # [n, H', W']
+    times = (indices / self._fps).astype(np.float32)
+    seen = self._augment(Footage(frames[order], times, labels[order]), rng)
+    tracks, dropped = limit_tracks(seen.tracks, spec.max_tracks)
     return Example(
-      frames=frames[order],
-      times=(indices / self._fps).astype(np.float32),
+      frames=seen.frames,
+      times=seen.times,
       tracks=tracks,
       captions=(),
       clip_id=index,
