@@ -95,6 +95,20 @@ class Layout:
 
 
 @_pytree
+class Mix:
+  """What is in the clips of a batch that were mixed with one another.
+
+  Attributes:
+    label: [B] int32, the class of the other clip, -1 = unknown.
+    share: [B] float32 in [0, 1], how much of a clip is its own; 1 where it was
+      not mixed. The target is share * label + (1 - share) * the other label.
+  """
+
+  label: Array
+  share: Array
+
+
+@_pytree
 class Batch:
   """What a loader yields and a model reads.
 
@@ -109,6 +123,7 @@ class Batch:
       itself, or leaves each clip a row.
     budget: [B] int32, how many nested tokens of a step a model reads, the first
       ones; None leaves that to the model. One without nested tokens refuses it.
+    mix: what other clip is in each, or None if all are whole.
   """
 
   clip: Clip
@@ -118,6 +133,7 @@ class Batch:
   valid: Array | None = None
   layout: Layout | None = None
   budget: Array | None = None
+  mix: Mix | None = None
 
 
 @_pytree

@@ -1,11 +1,13 @@
 """Cross-entropy over known labels, against a loop from its definition."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 
 from trajvit.objectives import build_objectives, classification
-from trajvit.types import Batch, Clip
+from trajvit.types import Batch, Clip, Mix
 
 CLASSES = 3
 
@@ -86,3 +88,46 @@ def test_what_is_missing_is_named(rng):
     classification(outputs, Batch(clip=batch.clip))
   with pytest.raises(ValueError, match=r"in \[0, 1\), got 1"):
     classification(outputs, batch, label_smoothing=1.0)
+
+
+def mixed(batch, label, share):
+  mix = Mix(np.array(label, np.int32), np.array(share, np.float32))
+  return dataclasses.replace(batch, mix=mix)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_a_mixed_clip_has_both_classes(rng, smoothing):
+  """The loss is linear in the target, so it is mixed like the clips."""
+  outputs, batch = make(rng, [2, 0, 1])
+  _, other = make(rng, [0, 0, 2])
+  share = 0.25
+  options = dict(label_smoothing=smoothing)
+  loss, metrics = classification(
+    outputs, mixed(batch, other.label, [share] * 3), **options
+  )
+  one, two = (classification(outputs, x, **options) for x in (batch, other))
+  for got, a, b in (
+    (loss, one[0], two[0]),
+    (metrics["accuracy"], one[1]["accuracy"], two[1]["accuracy"]),
+  ):
+    np.testing.assert_allclose(got, share * a + (1 - share) * b, rtol=1e-5)
+
+
+def test_clips_that_were_not_mixed(rng):
+  """Share 1 changes nothing, whatever is said of the other clip."""
+  outputs, batch = make(rng, [2, 0, -1])
+  expected = classification(outputs, batch)
+  for label in [0, 1, 2], [-1, -1, -1], [99, 99, 0]:
+    got = classification(outputs, mixed(batch, label, [1, 1, 1]))
+    jax.tree.map(np.testing.assert_array_equal, got, expected)
+
+
+def test_a_clip_mixed_with_an_unknown_class_does_not_count(rng):
+  outputs, batch = make(rng, [2, 0, 1, -1])
+  whole = np.array([True, False, True, False])
+  loss, metrics = classification(
+    outputs, mixed(batch, [-1, -1, 1, 0], [1, 0.5, 0.5, 0.5])
+  )
+  assert metrics["labelled"] == whole.sum()
+  expected = slow(outputs["logits"][whole], batch.label[whole], 0)
+  np.testing.assert_allclose(loss, expected, rtol=1e-5)

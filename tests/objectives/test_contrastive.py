@@ -1,10 +1,12 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from trajvit.objectives import build_objectives, contrastive, sigmoid
-from trajvit.types import Batch, Clip
+from trajvit.types import Batch, Clip, Mix
 
 OBJECTIVES = [contrastive, sigmoid]
 
@@ -86,6 +88,14 @@ def test_perfect_embeddings_have_full_accuracy(objective):
   shuffled = dict(outputs, text_embedding=np.roll(unit, 1, axis=0))
   worse, metrics = objective(shuffled, batch)
   assert metrics["accuracy"] == 0.0 and worse > loss
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_mixed_clips_have_no_caption(rng, objective):
+  outputs, batch = make(rng, [0, 1])
+  mix = Mix(label=np.array([1, 0]), share=np.array([0.5, 0.5]))
+  with pytest.raises(ValueError, match="needs whole clips"):
+    objective(outputs, dataclasses.replace(batch, mix=mix))
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)

@@ -98,6 +98,11 @@ def _embeddings(outputs, batch):
     raise ValueError(
       "a contrastive loss needs captions, but batch.text is None"
     )
+  if batch.mix is not None:
+    raise ValueError(
+      "a contrastive loss needs whole clips, since a mixed one has no caption: "
+      "leave out data.mix"
+    )
   video, text = outputs["video_embedding"], outputs["text_embedding"]
   if text.shape != video.shape:
     raise ValueError(
