@@ -12,6 +12,7 @@ pytest.importorskip("cv2", reason=REASON)
 pytest.importorskip("skimage", reason=REASON)
 
 from trajvit.data.extract import extract_tracks  # noqa: E402
+from trajvit.data.extract.chunks import chunked_tracks  # noqa: E402
 from trajvit.data.extract.keyframes import find_cuts, key_frames  # noqa: E402
 from trajvit.data.extract.propagate import propagate  # noqa: E402
 from trajvit.data.extract.region_graph import region_graph  # noqa: E402
@@ -57,6 +58,19 @@ def test_one_track_follows_a_moving_square(square, options):
   check_labels(labels, frames)
   assert best_iou(labels, inside) > 0.8
   assert labels.max() < 8
+
+
+def test_a_square_keeps_its_number_through_chunks_of_a_long_video():
+  frames, inside = moving_square(frames=16, step=2)
+
+  def whole(chunk):
+    pieces = chunked_tracks(
+      lambda start, stop: frames[start:stop], 16, chunk, extract_tracks
+    )
+    return np.concatenate(list(pieces))
+
+  assert best_iou(whole(5), inside) > 0.8  # four chunks
+  assert np.array_equal(whole(16), extract_tracks(frames))
 
 
 def test_a_striped_square_is_one_track():

@@ -143,6 +143,90 @@ def test_processes_do_as_one_does(folder):
   assert [pathlib.Path(path).read_bytes() for path in pair] == expected
 
 
+def video_of_halves(folder, frames=30):
+  """A long video, and parts that find two halves in it that never move."""
+  (folder / "halves_of_frames.py").write_text(
+    "import numpy as np\n"
+    "def halves(frame):\n"
+    "  masks = np.zeros((2, *frame.shape[:2]), bool)\n"
+    "  masks[0, :20] = masks[1, 20:] = True\n"
+    "  return masks\n"
+    "def still(frames, masks):\n"
+    "  return np.repeat(masks[None], len(frames), axis=0)\n"
+  )
+  write_video(folder / "long.mp4", moving_square(frames=frames, step=1)[0], 8)
+  return ["--segmenter", "halves_of_frames:halves"] + [
+    "--tracker",
+    "halves_of_frames:still",
+  ]
+
+
+def test_all_frames_of_a_long_video(folder, monkeypatch, capsys):
+  monkeypatch.syspath_prepend(folder)
+  parts = video_of_halves(folder)
+  name = manifest(folder, "long.mp4", "sub/image.png", "empty.mp4")
+  pictures = folder / "pictures"
+  every = [*parts, "--all-frames", "--chunk", "8", "--overlay", str(pictures)]
+  assert one_process(name, *every) == 1
+  assert "tracks of 2 files made" in capsys.readouterr().out
+  pair = sidecar_paths(folder / "long.mp4")
+  labels = read_sidecars(*pair, 30)
+  assert (labels[:, :20] == 0).all() and (labels[:, 20:] == 1).all()
+  assert (pictures / "long_tracks.png").exists()
+
+  # The same as in one chunk; training reads it; it is not made again.
+  before = [pathlib.Path(path).read_bytes() for path in pair]
+  one_chunk = [*parts, "--all-frames", "--chunk", "99", "--overwrite"]
+  one_process(name, *one_chunk)
+  assert [pathlib.Path(path).read_bytes() for path in pair] == before
+  clip = ClipSpec(
+    frames=4, size=32, track_grid=16, max_tracks=8, sampler="uniform"
+  )
+  source = VideoFiles(clip=clip, manifest=name, tracks="sidecar")
+  example = source.example(0, np.random.default_rng(0))
+  assert example.times[-1] > 3 and example.tracks.max() == 1
+  capsys.readouterr()
+  one_process(name, *every)
+  assert "0 files made" in (out := capsys.readouterr().out)
+  assert "2 were there" in out
+
+  # A pair of a few frames is no such pair; a limit is counted.
+  write_sidecars(*pair, labels[:4])
+  one_process(name, *every, "--max-video-tracks", "1")
+  out = capsys.readouterr().out
+  assert "1 tracks above the limit of a video left out of 1 videos" in out
+  labels = read_sidecars(*pair, 30)
+  assert (labels[:, :20] == -1).all() and (labels[:, 20:] == 0).all()
+
+
+def test_a_video_damaged_in_the_middle_leaves_no_pair(
+  folder, monkeypatch, capsys
+):
+  monkeypatch.syspath_prepend(folder)
+  parts = video_of_halves(folder)
+  path = folder / "long.mp4"
+  path.write_bytes(half_blank(path.read_bytes()))
+  name = manifest(folder, "long.mp4")
+  assert one_process(name, *parts, "--all-frames", "--chunk", "4") == 1
+  assert "long.mp4: frame " in capsys.readouterr().out
+  assert not list(folder.glob("*.npz")) and not list(folder.glob("*.partial"))
+
+
+def half_blank(content):
+  """An MP4 whose second half of pixels is gone."""
+  start = content.index(b"mdat") + 4
+  size = int.from_bytes(content[start - 8 : start - 4], "big") - 8
+  half = start + size // 2
+  return content[:half] + bytes(size - size // 2) + content[start + size :]
+
+
+def test_parts_of_videos_need_all_frames(folder):
+  path = folder / "parts.json"
+  path.write_text(json.dumps([{"video": "good.mp4", "start": 0.5}]))
+  with pytest.raises(ValueError, match="parts of videos, the first of .*good"):
+    extract_manifest(str(path), OPTIONS, processes=1)
+
+
 def test_pictures_are_laid_out_as_the_files(folder):
   name = manifest(folder, "good.mp4", "sub/image.png", "text.mp4")
   pictures = folder / "pictures"
@@ -196,10 +280,17 @@ def test_names_of_no_function(name, message):
     load_function(name)
 
 
-@pytest.mark.parametrize("option", ["frames", "size", "max_tracks"])
+@pytest.mark.parametrize(
+  "option", ["frames", "size", "max_tracks", "max_video_tracks"]
+)
 def test_numbers_below_one(option):
   with pytest.raises(ValueError, match=f"{option} must be at least 1, got 0"):
     Options(**{option: 0})
+
+
+def test_a_chunk_of_one_frame():
+  with pytest.raises(ValueError, match="chunk must be at least 2, got 1"):
+    Options(chunk=1)
 
 
 def test_no_processes(folder):

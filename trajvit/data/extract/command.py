@@ -52,8 +52,9 @@ def extract_manifest(
     What became of the files, in the order of the manifest.
 
   Raises:
-    ValueError: the manifest or an option is wrong, or a part that replaces a
-      default cannot be found or returns what it should not.
+    ValueError: the manifest or an option is wrong, the manifest lists parts of
+      videos and not all frames get tracks, or a part that replaces a default
+      cannot be found or returns what it should not.
     OSError: a file of tracks or a picture cannot be written.
   """
   processes = os.cpu_count() if processes is None else processes
@@ -64,6 +65,12 @@ def extract_manifest(
       load_function(name)  # fails here rather than in every process
   # Records that differ in their caption alone are one file.
   records = read_manifest(manifest, root)
+  parts = [record for record in records if record.start or record.end]
+  if parts and not options.all_frames:
+    raise ValueError(
+      f"{manifest} has parts of videos, the first of {parts[0].path}: tracks "
+      "of all frames (--all-frames) serve all of them, of a few frames none"
+    )
   records = list({(r.path, *sidecar_files(r)): r for r in records}.values())
   pictures = _pictures(records, overlay)
   work = functools.partial(extract_file, options=options)
@@ -103,6 +110,13 @@ def summary(outcomes: list[Outcome], seconds: float) -> str:
   if good:
     mean = sum(outcome.tracks for outcome in good) / len(good)
     line += f"; {mean:.1f} tracks a clip"
+  crowded = [outcome for outcome in good if outcome.dropped]
+  if crowded:
+    dropped = sum(outcome.dropped for outcome in crowded)
+    line += (
+      f"; {dropped} tracks above the limit of a video left out of "
+      f"{len(crowded)} videos"
+    )
   return "\n".join([line, *(f"  {b.path}: {b.reason}" for b in broken)])
 
 
@@ -115,7 +129,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     "--size", type=int, default=224, help="shorter side of the frames, pixels"
   )
   parser.add_argument(
-    "--max-tracks", type=int, default=64, help="a clip keeps its largest"
+    "--max-tracks",
+    type=int,
+    default=64,
+    help="a clip, or a chunk, keeps its largest",
+  )
+  parser.add_argument(
+    "--all-frames",
+    action="store_true",
+    help="tracks for every frame of a video, not for the middle --frames",
+  )
+  parser.add_argument(
+    "--chunk",
+    type=int,
+    default=32,
+    help="with --all-frames: frames looked at together",
+  )
+  parser.add_argument(
+    "--max-video-tracks",
+    type=int,
+    default=256,
+    help="with --all-frames: a video keeps its largest",
   )
   parser.add_argument("--processes", type=int, help="one a core by default")
   parser.add_argument("--overlay", help="folder for pictures of the tracks")
@@ -140,6 +174,9 @@ def run(args: argparse.Namespace) -> int:
     frames=args.frames,
     size=args.size,
     max_tracks=args.max_tracks,
+    all_frames=args.all_frames,
+    chunk=args.chunk,
+    max_video_tracks=args.max_video_tracks,
     segmenter=args.segmenter,
     tracker=args.tracker,
     overwrite=args.overwrite,

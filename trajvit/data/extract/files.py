@@ -13,9 +13,12 @@ from trajvit.data import overlay
 from trajvit.data.decode import decode_clip, probe, read_image
 from trajvit.data.example import BrokenClip
 from trajvit.data.extract import extract_tracks
+from trajvit.data.extract.long_video import extract_video
 from trajvit.data.manifest import Record
 from trajvit.data.sampling import middle
+from trajvit.data.sidecar_stream import count_tracks, labels_at
 from trajvit.data.tracks import (
+  compact_tracks,
   label_map,
   load_sidecars,
   sidecar_paths,
@@ -30,7 +33,11 @@ class Options:
   Attributes:
     frames: T, the "middle" frames of a video that get tracks.
     size: the shorter side of the frames looked at; smaller ones stay as small.
-    max_tracks: M.
+    max_tracks: M, of T frames or of a chunk.
+    all_frames: whether all frames of a video get tracks, chunk by chunk; T is
+      then how many of them a picture shows.
+    chunk: frames a chunk.
+    max_video_tracks: M of a video all of whose frames have tracks.
     segmenter: "module:function" in place of the default, or None.
     tracker: likewise, see `extract_tracks`.
     overwrite: whether to replace a valid pair of sidecar files.
@@ -39,15 +46,19 @@ class Options:
   frames: int = 16
   size: int = 224
   max_tracks: int = 64
+  all_frames: bool = False
+  chunk: int = 32
+  max_video_tracks: int = 256
   segmenter: str | None = None
   tracker: str | None = None
   overwrite: bool = False
 
   def __post_init__(self):
-    for name in ("frames", "size", "max_tracks"):
-      if getattr(self, name) < 1:
+    least = {"frames": 1, "size": 1, "max_tracks": 1, "max_video_tracks": 1}
+    for name, low in {**least, "chunk": 2}.items():
+      if getattr(self, name) < low:
         raise ValueError(
-          f"{name} must be at least 1, got {getattr(self, name)}"
+          f"{name} must be at least {low}, got {getattr(self, name)}"
         )
 
 
@@ -60,12 +71,14 @@ class Outcome:
     made: whether sidecar files were written; else a valid pair was there, or
       the file is broken.
     tracks: how many tracks there are.
+    dropped: how many were left out of a video that had too many.
     reason: why the file is broken, or None.
   """
 
   path: str
   made: bool = False
   tracks: int = 0
+  dropped: int = 0
   reason: str | None = None
 
 
@@ -96,28 +109,74 @@ def extract_file(
     ValueError: a part that replaces a default returns what it should not.
     OSError: the sidecar files or pictures cannot be written.
   """
+  work = _extract_chosen
+  if options.all_frames and not record.is_image:
+    work = _extract_all
   try:
-    labels = None if options.overwrite else _finished(record, options.frames)
-    made = labels is None
-    drawn = picture and (made or not picture.with_suffix(".png").exists())
-    if made or drawn:
-      frames = _read(record, options)
+    return work(record, picture, options)
   except BrokenClip as broken:
     return Outcome(record.path, reason=broken.reason)
+
+
+def _extract_chosen(record, picture, options) -> Outcome:
+  """Tracks of an image, or of T frames of a video."""
+  labels = None if options.overwrite else _finished(record, options.frames)
+  made = labels is None
+  drawn = _is_drawn(picture, made)
+  if made or drawn:
+    frames = _read(record, options)
   if made:
-    labels = extract_tracks(
-      frames,
-      max_tracks=options.max_tracks,
-      segmenter=options.segmenter and load_function(options.segmenter),
-      tracker=options.tracker and load_function(options.tracker),
-    )
+    labels = _extract(frames, options)
     write_sidecars(*sidecar_files(record), labels)
   if drawn:
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    overlay.save_gif(picture, frames, labels)
-    overlay.save_strip(picture.with_suffix(".png"), frames, labels)
+    _draw(picture, frames, labels)
   present = np.unique(labels[labels >= 0])
   return Outcome(record.path, made, len(present))
+
+
+def _extract_all(record, picture, options) -> Outcome:
+  """Tracks of all frames of a video, never all of them in memory."""
+  pair, info, dropped = sidecar_files(record), probe(record.path), 0
+  tracks = None
+  if not options.overwrite:
+    tracks = count_tracks(*pair, info.num_frames)
+  made = tracks is None
+  if made:
+    tracks, dropped = extract_video(
+      record.path,
+      pair,
+      functools.partial(_extract, options=options),
+      shape=(
+        info.num_frames,
+        *_size(info.height, info.width, options.size),
+      ),
+      chunk=options.chunk,
+      chunk_tracks=options.max_tracks,
+      max_tracks=options.max_video_tracks,
+    )
+  if _is_drawn(picture, made):
+    shown = labels_at(*pair, middle(info.num_frames, options.frames))
+    _draw(picture, _read(record, options), compact_tracks(shown))
+  return Outcome(record.path, made, tracks, dropped)
+
+
+def _extract(frames, options) -> np.ndarray:
+  return extract_tracks(
+    frames,
+    max_tracks=options.max_tracks,
+    segmenter=options.segmenter and load_function(options.segmenter),
+    tracker=options.tracker and load_function(options.tracker),
+  )
+
+
+def _is_drawn(picture, made) -> bool:
+  return bool(picture) and (made or not picture.with_suffix(".png").exists())
+
+
+def _draw(picture, frames, labels) -> None:
+  picture.parent.mkdir(parents=True, exist_ok=True)
+  overlay.save_gif(picture, frames, labels)
+  overlay.save_strip(picture.with_suffix(".png"), frames, labels)
 
 
 @functools.cache

@@ -34,12 +34,41 @@ def link(
   # Counts of pixels are exact in float32 below 2**24.
   both = np.einsum("nhw,mhw->nm", old, new, optimize=True)
   union = old.sum((1, 2))[:, None] + new.sum((1, 2)) - both
-  overlap = both / np.maximum(union, 1)
-  overlap[overlap < iou] = 0
+  return _partners(both / np.maximum(union, 1), iou)
+
+
+def link_labels(
+  tracked: np.ndarray, fresh: np.ndarray, iou: float = _IOU
+) -> tuple[np.ndarray, np.ndarray]:
+  """Like `link`, for two label maps of one frame.
+
+  Args:
+    tracked: [H, W] signed integers, the track of each pixel or -1.
+    fresh: [H, W] likewise, with other numbers.
+    iou: above 0.
+
+  Returns:
+    labels: [m] those of `fresh`, ascending, -1 not among them.
+    parent: [m] the label of `tracked` that each continues, or -1.
+  """
+  old, rows = np.unique(tracked, return_inverse=True)
+  new, columns = np.unique(fresh, return_inverse=True)
+  shape = len(old), len(new)
+  cells = rows.ravel() * shape[1] + columns.ravel()
+  both = np.bincount(cells, minlength=shape[0] * shape[1]).reshape(shape)
+  union = both.sum(1)[:, None] + both.sum(0) - both
+  overlap = (both / union)[old >= 0][:, new >= 0]
+  old, new = old[old >= 0], new[new >= 0]
+  return new, np.append(old, -1)[_partners(overlap, iou)]
+
+
+def _partners(overlap: np.ndarray, iou: float) -> np.ndarray:
+  """Returns [m] the row that each column of IoUs [n, m] is paired with."""
+  overlap = np.where(overlap < iou, 0, overlap)
   rows, columns = linear_sum_assignment(overlap, maximize=True)
-  parent = np.full(len(fresh), -1, np.int64)
-  parent[columns] = np.where(overlap[rows, columns] > 0, rows, -1)
-  return parent
+  partner = np.full(overlap.shape[1], -1, np.int64)
+  partner[columns] = np.where(overlap[rows, columns] > 0, rows, -1)
+  return partner
 
 
 def build_graph(
