@@ -170,6 +170,7 @@ def train(raw: dict, workdir: str, profile: str | None = None) -> bool:
       counts = {
         "data/skipped_clips": len(info.skipped),
         "data/dropped_tracks": info.dropped_tracks,
+        "data/captions_shortened": info.captions_shortened,
       }
       metrics_log.write(step, metrics | counts)
       compiled = {"compilations": compilations()}

@@ -3,6 +3,7 @@
 import argparse
 
 from trajvit.data import SOURCES, TEXT_TOKENIZERS
+from trajvit.data.benchmarks import BENCHMARKS
 from trajvit.data.sampling import SAMPLERS
 from trajvit.data.transforms import AUGMENTATIONS
 from trajvit.decoders import DECODERS
@@ -25,6 +26,7 @@ from trajvit.tokenizers.trajtok import POOLS
 # Where a config names an entry -> the table.
 TABLES = {
   "data.train.name": SOURCES,
+  "data.train.benchmark": BENCHMARKS,
   "data.clip.sampler": SAMPLERS,
   "data.clip.augment": AUGMENTATIONS,
   "data.text.name": TEXT_TOKENIZERS,

@@ -18,12 +18,14 @@ class Row:
     text: ids and mask, [L] or [C, L] each, or None.
     skipped: (name, reason) of the clips that could not be read for this row.
     captions_cut: captions that did not fit into C.
+    captions_shortened: captions whose end did not fit into L.
   """
 
   example: Example | None
   text: tuple[np.ndarray, np.ndarray] | None = None
   skipped: tuple[tuple[str, str], ...] = ()
   captions_cut: int = 0
+  captions_shortened: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,11 +36,15 @@ class BatchInfo:
     names: of the clips, one a row; "" for a row without a clip.
     skipped: (name, reason) of the clips that could not be read.
     dropped_tracks: tracks that did not fit into M, all clips together.
+    captions_cut: captions that did not fit into C, likewise.
+    captions_shortened: captions whose end did not fit into L, likewise.
   """
 
   names: tuple[str, ...]
   skipped: tuple[tuple[str, str], ...]
   dropped_tracks: int
+  captions_cut: int = 0
+  captions_shortened: int = 0
 
 
 def check_example(example: Example, clip: ClipSpec) -> None:
@@ -123,4 +129,6 @@ def describe(rows: Sequence[Row]) -> BatchInfo:
     names=tuple(x.name if x else "" for x in examples),
     skipped=tuple(skip for row in rows for skip in row.skipped),
     dropped_tracks=sum(x.dropped_tracks for x in examples if x),
+    captions_cut=sum(row.captions_cut for row in rows),
+    captions_shortened=sum(row.captions_shortened for row in rows),
   )

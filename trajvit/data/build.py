@@ -2,8 +2,10 @@
 
 import dataclasses
 
-from trajvit.data.example import ClipSpec
+from trajvit.data.benchmarks.source import BenchmarkFiles
+from trajvit.data.example import ClipSpec, Source
 from trajvit.data.loader import Loader
+from trajvit.data.mixture import Mixture
 from trajvit.data.packing import Packing
 from trajvit.data.segmentation import Davis2017, Mose, YouTubeVis
 from trajvit.data.shapes import batch_shapes, model_context
@@ -16,7 +18,9 @@ from trajvit.types import Batch
 SOURCES = Table(
   "source",
   {
+    "benchmark": BenchmarkFiles,
     "davis_2017": Davis2017,
+    "mixture": Mixture,
     "mose": Mose,
     "moving_sprites": MovingSprites,
     "video_files": VideoFiles,
@@ -25,7 +29,13 @@ SOURCES = Table(
 )
 
 _DATA = ("batch_size", "clip", "text", "packing", "train", "loader")
-_LOADER = ("num_threads", "prefetch", "failure_budget", "budget_after")
+_LOADER = (
+  "num_threads",
+  "num_workers",
+  "prefetch",
+  "failure_budget",
+  "budget_after",
+)
 
 
 def build_loader(
@@ -42,8 +52,9 @@ def build_loader(
     data: what all sources of the run share. `batch_size`; `clip`, a ClipSpec;
       `text`, a spec of TEXT_TOKENIZERS, or None or left out for no text;
       `packing`, arguments of Packing, or None or left out for no layout;
-      `loader`, arguments of Loader: num_threads, prefetch, failure_budget and
-      budget_after; `train`, the source to train on, which is not read here.
+      `loader`, arguments of Loader: num_threads, num_workers, prefetch,
+      failure_budget and budget_after; `train`, the source to train on, which is
+      not read here.
     source: a spec of SOURCES, whose name may be left out if it has a
       `manifest`. Three keys are not the source's own: `clip` overrides entries
       of `data["clip"]`, `batch_size` that of `data`, and `captions` is C.
@@ -56,12 +67,32 @@ def build_loader(
   """
   source, parts = _read(data, source)
   return Loader(
-    SOURCES.build(source, clip=parts["clip"]),
+    build_source(source, parts["clip"]),
     seed=seed,
     process_index=process_index,
     process_count=process_count,
     **parts,
     **(data.get("loader") or {}),
+  )
+
+
+def build_source(spec: dict, clip: ClipSpec) -> Source:
+  """Builds what a loader reads.
+
+  Args:
+    spec: of SOURCES; the name may be left out if there is a `manifest`. A part
+      of a mixture may override entries of `clip` by a `clip` of its own.
+    clip: how every clip of the run looks.
+
+  Raises:
+    ValueError: something is missing, unknown or read by nobody.
+  """
+  spec = _named(spec)
+  clip = _clip_spec({**vars(clip), **(spec.pop("clip", None) or {})})
+  return SOURCES.build(
+    spec,
+    clip=clip,
+    build_source=lambda part: build_source(part, clip),
   )
 
 
@@ -80,17 +111,42 @@ def data_shapes(data: dict) -> tuple[dict, Batch]:
     ValueError: something is missing, unknown or read by nobody.
   """
   source, parts = _read(data, data["train"])
-  name = source.pop("name", None)
-  entry = SOURCES[name]
-  check_arguments(f"source {name!r}", entry, source)
+  members = list(_members(source))
+  captioned = any(getattr(entry, "has_captions", True) for entry, _ in members)
   shapes = batch_shapes(
     clip=parts["clip"],
-    text=parts["text"] if getattr(entry, "has_captions", True) else None,
+    text=parts["text"] if captioned else None,
     packing=parts["packing"],
     batch_size=parts["batch_size"],
-    tracks=source.get("tracks") != "none",
+    tracks=members[0][1].get("tracks") != "none",
   )
   return model_context(parts["clip"], parts["text"]), shapes
+
+
+def _members(spec: dict):
+  """Yields (entry of SOURCES, its arguments) of a source or all of a mixture.
+
+  Raises:
+    ValueError: an unknown name, or an argument that an entry does not take.
+  """
+  spec = _named(spec)
+  name = spec.pop("name", None)
+  entry = SOURCES[name]
+  check_arguments(f"source {name!r}", entry, spec)
+  if entry is not Mixture:
+    yield entry, spec
+    return
+  for part in spec.get("sources", ()):
+    part = {k: part[k] for k in part if k not in ("clip", "weight")}
+    yield from _members(part)
+
+
+def _named(spec: dict) -> dict:
+  """A copy of a spec whose name is there also if its manifest tells it."""
+  spec = dict(spec)
+  if "manifest" in spec:
+    spec.setdefault("name", "video_files")
+  return spec
 
 
 def _read(data, source):
@@ -104,8 +160,6 @@ def _read(data, source):
   clip = _clip_spec({**data["clip"], **(source.pop("clip", None) or {})})
   batch_size = source.pop("batch_size", data["batch_size"])
   captions = source.pop("captions", 1)
-  if "manifest" in source:
-    source.setdefault("name", "video_files")
   text, packing = data.get("text"), data.get("packing")
   if packing:
     check_arguments("data.packing", Packing, packing)

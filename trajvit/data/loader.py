@@ -1,4 +1,8 @@
-"""Sources to batches: the same ones whoever reads them, from any step on."""
+"""Sources to batches: the same ones whoever reads them, from any step on.
+
+There is no state to save: a position is a number, and reading starts anywhere
+without reading what came before.
+"""
 
 import dataclasses
 import functools
@@ -28,10 +32,10 @@ ATTEMPTS = 100  # clips tried for one row before the run is given up
 
 
 class Loader:
-  """Reads a source in threads and yields `(Batch, BatchInfo)`.
+  """Reads a source ahead of time and yields `(Batch, BatchInfo)`.
 
   The batches are a pure function of (source, text, seed, batch_size, step),
-  whatever the number of threads and processes.
+  whatever the number of threads, workers and processes.
 
   Attributes:
     source: what is read.
@@ -40,6 +44,7 @@ class Loader:
     failures: the FailureBudget, which counts all reads of this process. Only
       training enforces it; an evaluation reports what is missing.
     captions_cut: captions of the latest evaluation that did not fit into C.
+    captions_shortened: those of them whose end did not fit into L.
   """
 
   def __init__(
@@ -52,6 +57,7 @@ class Loader:
     batch_size: int,
     seed: int = 0,
     num_threads: int = 2,
+    num_workers: int = 0,
     prefetch: int = 2,
     captions: int = 1,
     failure_budget: float = 0.05,
@@ -70,7 +76,9 @@ class Loader:
       batch_size: rows of the global batch.
       seed: of the order and of what training draws, in [0, 2**32).
       num_threads: threads that read; 0 reads where `next` is called.
-      prefetch: batches read ahead, which are held in memory.
+      num_workers: processes that read in place of the threads, each a batch at
+        a time; worth their start, which takes seconds, on many cores.
+      prefetch: batches read ahead, which are held in memory; by each worker.
       captions: C, captions a clip in evaluation.
       failure_budget: see FailureBudget.
       budget_after: see FailureBudget.
@@ -85,6 +93,7 @@ class Loader:
     for name, value, least in (
       ("batch_size", batch_size, 1),
       ("num_threads", num_threads, 0),
+      ("num_workers", num_workers, 0),
       ("prefetch", prefetch, 1),
       ("captions", captions, 1),
       ("process_count", process_count, 1),
@@ -102,9 +111,13 @@ class Loader:
       )
     self.source, self.clip, self.text = source, clip, text
     self.failures = FailureBudget(failure_budget, budget_after)
-    self.captions_cut = 0
+    self.captions_cut = self.captions_shortened = 0
     self._batch_size, self._captions = batch_size, captions
-    self._order = TrainOrder(len(source), seed=seed)
+    self._order = TrainOrder(
+      getattr(source, "sizes", len(source)),
+      weights=getattr(source, "weights", None),
+      seed=seed,
+    )
     self._with_text = text is not None and getattr(source, "has_captions", True)
     self._rows, self._packing = batch_size // process_count, packing
     self._position = functools.partial(
@@ -114,7 +127,10 @@ class Loader:
       process_count=process_count,
     )
     self._reading = dict(
-      rows=self._rows, num_threads=num_threads, prefetch=prefetch
+      rows=self._rows,
+      num_threads=num_threads,
+      num_workers=num_workers,
+      prefetch=prefetch,
     )
     self._tracked: tuple[bool, str] | None = None  # has tracks, says which clip
 
@@ -163,7 +179,8 @@ class Loader:
       )
     return BatchIterator(
       self._read_train_row,
-      self._assemble_train,
+      functools.partial(self._assemble, fill=False),
+      finish=self._finish_train,
       start=start_step * self._rows,
       stop=sys.maxsize // self._rows * self._rows,
       **self._reading,
@@ -180,17 +197,18 @@ class Loader:
       ValueError: from `next`, as in `train`.
       TooManyBrokenClips: from `next`, if no clip at all can be read.
     """
-    self.captions_cut = 0
+    self.captions_cut = self.captions_shortened = 0
     return BatchIterator(
       self._read_eval_row,
-      self._assemble_eval,
+      functools.partial(self._assemble, fill=True),
+      finish=self._finish_eval,
       start=0,
       stop=self.num_eval_batches * self._rows,
       **self._reading,
     )
 
   def _read_train_row(self, row: int) -> Row:
-    """Runs in a thread; gives up where all attempts fail."""
+    """Runs in a thread or worker; gives up where all attempts fail."""
     skipped = []
     for attempt in range(ATTEMPTS):
       index, rng = self._order.draw(self._position(row), attempt)
@@ -199,27 +217,27 @@ class Loader:
       except BrokenClip as broken:
         skipped.append((broken.name, broken.reason))
         continue
-      text = self._encode(example.captions, 1)
+      text, shortened = self._encode(example.captions, 1)
       if text is not None:
         text = tuple(array[0] for array in text)  # [L]
-      return Row(example, text, tuple(skipped))
+      return Row(example, text, tuple(skipped), captions_shortened=shortened)
     failures = FailureBudget()  # not the loader's own: this is a thread
     failures.count(0, skipped)
     raise _given_up(f"{ATTEMPTS} clips in a row cannot be read", failures)
 
   def _read_eval_row(self, row: int) -> Row:
-    """Runs in a thread: a clip, or None if there is none for this row."""
+    """Runs in a thread or worker: a clip, or None if this row has none."""
     index = self._position(row)
-    empty = self._encode((), self._captions)
+    empty, _ = self._encode((), self._captions)
     if index >= self.num_clips:
       return Row(None, empty)
     try:
       example = self._example(index, None)
     except BrokenClip as broken:
       return Row(None, empty, ((broken.name, broken.reason),))
-    text = self._encode(example.captions, self._captions)
+    text, shortened = self._encode(example.captions, self._captions)
     cut = max(len(example.captions) - self._captions, 0) if text else 0
-    return Row(example, text, captions_cut=cut)
+    return Row(example, text, captions_cut=cut, captions_shortened=shortened)
 
   def _example(self, index: int, rng) -> Example:
     example = self.source.example(index, rng)
@@ -228,25 +246,32 @@ class Loader:
 
   def _encode(
     self, captions: Sequence[str], count: int
-  ) -> tuple[np.ndarray, np.ndarray] | None:
-    """Ids and mask, [count, L] each; slots without a caption are empty."""
+  ) -> tuple[tuple[np.ndarray, np.ndarray] | None, int]:
+    """Ids and mask, [count, L] each, and how many captions lost their end.
+
+    Slots without a caption are empty.
+    """
     if not self._with_text:
-      return None
+      return None, 0
     slots = [*captions[:count], *[""] * (count - len(captions))]
-    ids, mask = zip(*map(self.text.encode, slots), strict=True)
-    return np.stack(ids), np.stack(mask)
+    ids, mask, lost = zip(*map(self.text.encode_counted, slots), strict=True)
+    return (np.stack(ids), np.stack(mask)), sum(map(bool, lost))
 
-  def _assemble_train(self, rows: list[Row]):
-    info = describe(rows)
-    self.failures.record(len(rows), info.skipped)
-    return self._stack(rows, fill=False), info
+  def _assemble(self, rows: list[Row], *, fill: bool):
+    """Runs in a worker where there are some."""
+    return self._stack(rows, fill=fill), describe(rows)
 
-  def _assemble_eval(self, rows: list[Row]):
-    info = describe(rows)
-    read = sum(row.example is not None for row in rows)
-    self.failures.count(read, info.skipped)
-    self.captions_cut += sum(row.captions_cut for row in rows)
-    return self._stack(rows, fill=True), info
+  def _finish_train(self, item):
+    _, info = item
+    self.failures.record(len(info.names), info.skipped)
+    return item
+
+  def _finish_eval(self, item):
+    batch, info = item
+    self.failures.count(int(batch.valid.sum()), info.skipped)
+    self.captions_cut += info.captions_cut
+    self.captions_shortened += info.captions_shortened
+    return item
 
   def _stack(self, rows: list[Row], *, fill: bool) -> Batch:
     batch = stack(rows, self._blank(rows), fill=fill)
@@ -282,12 +307,13 @@ class Loader:
       )
 
   def _first_readable(self) -> Example:
+    failures = FailureBudget()  # not the loader's own, which counts the rows
     for index in range(self.num_clips):
       try:
         return self._example(index, None)
       except BrokenClip as broken:
-        self.failures.count(0, [(broken.name, broken.reason)])
-    raise _given_up("no clip of the source can be read", self.failures)
+        failures.count(0, [(broken.name, broken.reason)])
+    raise _given_up("no clip of the source can be read", failures)
 
 
 def _given_up(why: str, failures: FailureBudget) -> TooManyBrokenClips:
