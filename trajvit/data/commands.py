@@ -7,6 +7,7 @@ import importlib
 TOOLS = {
   "check": ("trajvit.data.check", "open every file of a manifest"),
   "tracks": ("trajvit.data.extract.command", "extract tracks from pixels"),
+  "masklets": ("trajvit.data.masklets.command", "make tracks of masklets"),
 }
 
 

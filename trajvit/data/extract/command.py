@@ -7,21 +7,20 @@ again.
 
 import argparse
 import functools
-import multiprocessing
 import os
 import pathlib
 import time
 from collections.abc import Callable
-from concurrent import futures
 
 import tqdm
 
-from trajvit.data.extract.files import (
-  Options,
+from trajvit.data.extract.files import Options, extract_file, load_function
+from trajvit.data.file_work import (
   Outcome,
-  extract_file,
-  load_function,
-  sidecar_files,
+  each_file_once,
+  map_files,
+  summary,
+  unchanged,
 )
 from trajvit.data.manifest import Record, read_manifest
 
@@ -33,7 +32,7 @@ def extract_manifest(
   root: str = "",
   overlay: str | None = None,
   processes: int | None = None,
-  progress: Callable = lambda outcomes, total: outcomes,
+  progress: Callable = unchanged,
 ) -> list[Outcome]:
   """Extracts tracks from every file of a manifest, each file once.
 
@@ -57,29 +56,27 @@ def extract_manifest(
       cannot be found or returns what it should not.
     OSError: a file of tracks or a picture cannot be written.
   """
-  processes = os.cpu_count() if processes is None else processes
-  if processes < 1:
-    raise ValueError(f"processes must be at least 1, got {processes}")
   for name in (options.segmenter, options.tracker):
     if name is not None:
       load_function(name)  # fails here rather than in every process
   # Records that differ in their caption alone are one file.
-  records = read_manifest(manifest, root)
+  records = each_file_once(read_manifest(manifest, root))
   parts = [record for record in records if record.start or record.end]
   if parts and not options.all_frames:
     raise ValueError(
       f"{manifest} has parts of videos, the first of {parts[0].path}: tracks "
       "of all frames (--all-frames) serve all of them, of a few frames none"
     )
-  records = list({(r.path, *sidecar_files(r)): r for r in records}.values())
-  pictures = _pictures(records, overlay)
-  work = functools.partial(extract_file, options=options)
-  if processes == 1:
-    return list(progress(map(work, records, pictures), len(records)))
-  # Forked copies of a process that runs threads, as jax does, can hang.
-  context = multiprocessing.get_context("spawn")
-  with futures.ProcessPoolExecutor(processes, mp_context=context) as pool:
-    return list(progress(pool.map(work, records, pictures), len(records)))
+  return map_files(
+    functools.partial(_extract, options=options),
+    list(zip(records, _pictures(records, overlay), strict=True)),
+    processes=processes,
+    progress=progress,
+  )
+
+
+def _extract(item, options) -> Outcome:
+  return extract_file(*item, options)
 
 
 def _pictures(
@@ -96,28 +93,6 @@ def _pictures(
     )
     for path in paths
   ]
-
-
-def summary(outcomes: list[Outcome], seconds: float) -> str:
-  """Returns what a person wants to know of a run, over one or more lines."""
-  broken = [outcome for outcome in outcomes if outcome.reason is not None]
-  good = [outcome for outcome in outcomes if outcome.reason is None]
-  made = sum(outcome.made for outcome in good)
-  line = (
-    f"tracks of {made} files made in {seconds:.0f} s, "
-    f"{len(good) - made} were there, {len(broken)} broken"
-  )
-  if good:
-    mean = sum(outcome.tracks for outcome in good) / len(good)
-    line += f"; {mean:.1f} tracks a clip"
-  crowded = [outcome for outcome in good if outcome.dropped]
-  if crowded:
-    dropped = sum(outcome.dropped for outcome in crowded)
-    line += (
-      f"; {dropped} tracks above the limit of a video left out of "
-      f"{len(crowded)} videos"
-    )
-  return "\n".join([line, *(f"  {b.path}: {b.reason}" for b in broken)])
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -14,6 +14,7 @@ from trajvit.data.decode import decode_clip, probe, read_image
 from trajvit.data.example import BrokenClip
 from trajvit.data.extract import extract_tracks
 from trajvit.data.extract.long_video import extract_video
+from trajvit.data.file_work import Outcome, sidecar_files
 from trajvit.data.manifest import Record
 from trajvit.data.sampling import middle
 from trajvit.data.sidecar_stream import count_tracks, labels_at
@@ -21,7 +22,6 @@ from trajvit.data.tracks import (
   compact_tracks,
   label_map,
   load_sidecars,
-  sidecar_paths,
   write_sidecars,
 )
 
@@ -60,34 +60,6 @@ class Options:
         raise ValueError(
           f"{name} must be at least {low}, got {getattr(self, name)}"
         )
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-  """What became of one file.
-
-  Attributes:
-    path: the file.
-    made: whether sidecar files were written; else a valid pair was there, or
-      the file is broken.
-    tracks: how many tracks there are.
-    dropped: how many were left out of a video that had too many.
-    reason: why the file is broken, or None.
-  """
-
-  path: str
-  made: bool = False
-  tracks: int = 0
-  dropped: int = 0
-  reason: str | None = None
-
-
-def sidecar_files(record: Record) -> tuple[str, str | None]:
-  """Returns where the tracks of a record belong; an image needs no graph."""
-  mask, graph = sidecar_paths(record.path)
-  if record.is_image:
-    return record.mask or mask, record.graph
-  return record.mask or mask, record.graph or graph
 
 
 def extract_file(

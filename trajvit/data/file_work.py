@@ -1,0 +1,102 @@
+"""Work on many files by processes, and what became of each file."""
+
+import dataclasses
+import multiprocessing
+import os
+from collections.abc import Callable, Sequence
+from concurrent import futures
+
+from trajvit.data.manifest import Record
+from trajvit.data.tracks import sidecar_paths
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+  """What became of one file that was to get tracks.
+
+  Attributes:
+    path: the file.
+    made: whether sidecar files were written; else a valid pair was there, or
+      the file is broken.
+    tracks: how many tracks there are.
+    dropped: how many were left out of a video that had too many.
+    reason: why the file is broken, or None.
+  """
+
+  path: str
+  made: bool = False
+  tracks: int = 0
+  dropped: int = 0
+  reason: str | None = None
+
+
+def unchanged(outcomes, total):
+  """Shows no progress; see `map_files`."""
+  del total
+  return outcomes
+
+
+def map_files(
+  work: Callable,
+  items: Sequence,
+  *,
+  processes: int | None = None,
+  progress: Callable = unchanged,
+) -> list:
+  """Returns `work(item)` of every item, in their order.
+
+  Args:
+    work: a function that can be sent to another process.
+    items: what it is given.
+    processes: how many work at a time, None for one a processor core; 1 works
+      in this process.
+    progress: wraps the iterator over the results, of which it is told how
+      many.
+
+  Raises:
+    ValueError: `processes` is below 1.
+  """
+  processes = os.cpu_count() if processes is None else processes
+  if processes < 1:
+    raise ValueError(f"processes must be at least 1, got {processes}")
+  if processes == 1:
+    return list(progress(map(work, items), len(items)))
+  # Forked copies of a process that runs threads, as jax does, can hang.
+  context = multiprocessing.get_context("spawn")
+  with futures.ProcessPoolExecutor(processes, mp_context=context) as pool:
+    return list(progress(pool.map(work, items), len(items)))
+
+
+def sidecar_files(record: Record) -> tuple[str, str | None]:
+  """Returns where the tracks of a record belong; an image needs no graph."""
+  mask, graph = sidecar_paths(record.path)
+  if record.is_image:
+    return record.mask or mask, record.graph
+  return record.mask or mask, record.graph or graph
+
+
+def each_file_once(records: Sequence[Record]) -> list[Record]:
+  """Returns a record for every file; in order, of several the last."""
+  return list({(r.path, *sidecar_files(r)): r for r in records}.values())
+
+
+def summary(outcomes: Sequence[Outcome], seconds: float) -> str:
+  """Returns what a person wants to know of a run, over one or more lines."""
+  broken = [outcome for outcome in outcomes if outcome.reason is not None]
+  good = [outcome for outcome in outcomes if outcome.reason is None]
+  made = sum(outcome.made for outcome in good)
+  line = (
+    f"tracks of {made} files made in {seconds:.0f} s, "
+    f"{len(good) - made} were there, {len(broken)} broken"
+  )
+  if good:
+    mean = sum(outcome.tracks for outcome in good) / len(good)
+    line += f"; {mean:.1f} tracks a clip"
+  crowded = [outcome for outcome in good if outcome.dropped]
+  if crowded:
+    dropped = sum(outcome.dropped for outcome in crowded)
+    line += (
+      f"; {dropped} tracks above the limit of a video left out of "
+      f"{len(crowded)} videos"
+    )
+  return "\n".join([line, *(f"  {b.path}: {b.reason}" for b in broken)])
