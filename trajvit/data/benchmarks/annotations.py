@@ -11,10 +11,11 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 _SHOWN = 60  # letters of a value that a message quotes
+_KINDS = {dict: "an object", list: "a list", str: "a text", int: "a number"}
 
 
 def read_text(path: pathlib.Path) -> str:
@@ -120,15 +121,14 @@ def _require_columns(path, columns, names) -> None:
 
 
 def typed(where: str, what: str, value: Any, kind: type) -> Any:
-  """Returns `value`, which must be a `kind`; True is no number.
+  """Returns `value`, which must be a dict, list, str or int; True is none.
 
   Raises:
     ValueError: it is something else, named as `what`.
   """
-  wrong = isinstance(value, bool) and kind is not bool
-  if wrong or not isinstance(value, kind):
+  if isinstance(value, bool) or not isinstance(value, kind):
     raise ValueError(
-      f"{where}: expected {what} to be a {kind.__name__}, got {shown(value)}"
+      f"{where}: expected {what} to be {_KINDS[kind]}, got {shown(value)}"
     )
   return value
 
@@ -160,6 +160,23 @@ def name_inside(where: str, name: str) -> str:
   return name
 
 
+def strings(where: str, what: str, values: Any) -> list[str]:
+  """Returns a list of texts.
+
+  Raises:
+    ValueError: it is none, named as `what`.
+  """
+  return [
+    typed(where, f"{what}[{i}]", value, str)
+    for i, value in enumerate(typed(where, what, values, list))
+  ]
+
+
+def nonblank(texts: Iterable[str]) -> tuple[str, ...]:
+  """Returns the texts that say something, stripped."""
+  return tuple(text.strip() for text in texts if text.strip())
+
+
 def _can_be_encoded(name) -> bool:
   try:
     os.fsencode(name)
@@ -185,6 +202,20 @@ def number(where: str, what: str, value: str | float) -> float:
       f"{where}: expected {what} to be a number, got {shown(value)}"
     )
   return found
+
+
+def segment(where: str, value: Any) -> tuple[float, float]:
+  """Returns (start, end) in seconds from the start; either may be the larger.
+
+  Raises:
+    ValueError: it is not a list of two numbers from 0 up.
+  """
+  if not isinstance(value, list) or len(value) != 2:
+    raise ValueError(f"{where}: expected [start, end], got {shown(value)}")
+  start, end = (number(where, "a time", time) for time in value)
+  if min(start, end) < 0:
+    raise ValueError(f"{where}: expected times from 0 up, got {shown(value)}")
+  return start, end
 
 
 def shown(value: Any) -> str:
