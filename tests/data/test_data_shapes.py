@@ -21,6 +21,8 @@ def data(train, **others):
   [
     data(SPRITES, text=WORDS, packing=PACKING),
     data(SPRITES | dict(tracks="none")),
+    data(SPRITES, mix=dict(p=0.5)),
+    data(dict(name="mixture", sources=[SPRITES, SPRITES | dict(weight=2)])),
   ],
 )
 def test_shapes_are_those_of_the_loader(setting):

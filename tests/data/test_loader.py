@@ -8,6 +8,7 @@ import pytest
 
 from trajvit.data import ClipSpec, Loader, TooManyBrokenClips, build_loader
 from trajvit.data import loader as loader_module
+from trajvit.data.augment import Mixing
 from trajvit.data.example import BrokenClip, Example
 from trajvit.data.order import TrainOrder, row_position
 from trajvit.data.text import WordTokenizer
@@ -266,6 +267,43 @@ class TestBrokenClips:
     source.example = explode
     with pytest.raises(OSError, match="disk gone"):
       next(make(source).train())
+
+
+class TestMix:
+  MIXING = Mixing(mixup=0.8, cutmix=1.0)
+
+  def test_processes_together_give_the_same(self):
+    options = dict(text=None, mixing=self.MIXING, num_threads=0)
+    whole = stream(make(**options), 4)
+    parts = [
+      stream(make(process_index=p, process_count=4, **options), 4)
+      for p in range(4)
+    ]
+    for step, (batch, _) in enumerate(whole):
+      for name in ("label", "share"):
+        joined = [getattr(part[step][0].mix, name) for part in parts]
+        expected = getattr(batch.mix, name)
+        np.testing.assert_array_equal(np.concatenate(joined), expected)
+      joined = [part[step][0].clip.frames for part in parts]
+      np.testing.assert_array_equal(np.concatenate(joined), batch.clip.frames)
+      np.testing.assert_array_equal(
+        batch.mix.label, batch.label.reshape(-1, 2)[:, ::-1].ravel()
+      )
+    assert len({tuple(batch.mix.share) for batch, _ in whole}) == 4
+
+  def test_evaluation_is_never_mixed(self):
+    mixed = make(text=None, mixing=self.MIXING)
+    for (one, _), (two, _) in zip(
+      mixed.evaluate(), make(text=None).evaluate(), strict=True
+    ):
+      assert one.mix is None
+      np.testing.assert_array_equal(one.clip.frames, two.clip.frames)
+
+  def test_what_cannot_be_mixed(self):
+    with pytest.raises(ValueError, match="clips with captions cannot"):
+      make(mixing=self.MIXING).train()
+    with pytest.raises(ValueError, match="even number of rows"):
+      make(text=None, mixing=self.MIXING, process_count=8).train()
 
 
 class TestEvaluate:

@@ -19,6 +19,7 @@ class Row:
     skipped: (name, reason) of the clips that could not be read for this row.
     captions_cut: captions that did not fit into C.
     captions_shortened: captions whose end did not fit into L.
+    position: of a training example, see `data.order`.
   """
 
   example: Example | None
@@ -26,6 +27,7 @@ class Row:
   skipped: tuple[tuple[str, str], ...] = ()
   captions_cut: int = 0
   captions_shortened: int = 0
+  position: int = -1
 
 
 @dataclasses.dataclass(frozen=True)

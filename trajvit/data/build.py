@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from trajvit.data.augment.mix import Mixing
 from trajvit.data.benchmarks.source import BenchmarkFiles
 from trajvit.data.example import ClipSpec, Source
 from trajvit.data.loader import Loader
@@ -28,7 +29,7 @@ SOURCES = Table(
   },
 )
 
-_DATA = ("batch_size", "clip", "text", "packing", "train", "loader")
+_DATA = ("batch_size", "clip", "text", "packing", "mix", "train", "loader")
 _LOADER = (
   "num_threads",
   "num_workers",
@@ -52,6 +53,7 @@ def build_loader(
     data: what all sources of the run share. `batch_size`; `clip`, a ClipSpec;
       `text`, a spec of TEXT_TOKENIZERS, or None or left out for no text;
       `packing`, arguments of Packing, or None or left out for no layout;
+      `mix`, arguments of Mixing, or None or left out for whole clips;
       `loader`, arguments of Loader: num_threads, num_workers, prefetch,
       failure_budget and budget_after; `train`, the source to train on, which is
       not read here.
@@ -117,6 +119,7 @@ def data_shapes(data: dict) -> tuple[dict, Batch]:
     clip=parts["clip"],
     text=parts["text"] if captioned else None,
     packing=parts["packing"],
+    mixed=parts["mixing"] is not None,
     batch_size=parts["batch_size"],
     tracks=members[0][1].get("tracks") != "none",
   )
@@ -163,10 +166,14 @@ def _read(data, source):
   text, packing = data.get("text"), data.get("packing")
   if packing:
     check_arguments("data.packing", Packing, packing)
+  mix = data.get("mix")
+  if mix is not None:
+    check_arguments("data.mix", Mixing, mix)
   return source, dict(
     clip=clip,
     text=TEXT_TOKENIZERS.build(text) if text else None,
     packing=Packing(**packing) if packing else None,
+    mixing=None if mix is None else Mixing(**mix),
     batch_size=batch_size,
     captions=captions,
   )

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from trajvit.data.augment.mix import Mixing, mix_examples
 from trajvit.data.batching import (
   Row,
   blank_example,
@@ -54,6 +55,7 @@ class Loader:
     clip: ClipSpec,
     text: TextTokenizer | None = None,
     packing: Packing | None = None,
+    mixing: Mixing | None = None,
     batch_size: int,
     seed: int = 0,
     num_threads: int = 2,
@@ -73,6 +75,7 @@ class Loader:
       clip: how they look; every clip is held to it.
       text: encodes captions; None gives batches without text.
       packing: gives every batch a layout; None leaves that to the encoder.
+      mixing: how training mixes clips with each other; None leaves them whole.
       batch_size: rows of the global batch.
       seed: of the order and of what training draws, in [0, 2**32).
       num_threads: threads that read; 0 reads where `next` is called.
@@ -120,6 +123,7 @@ class Loader:
     )
     self._with_text = text is not None and getattr(source, "has_captions", True)
     self._rows, self._packing = batch_size // process_count, packing
+    self._mixing = mixing
     self._position = functools.partial(
       row_position,
       batch_size=batch_size,
@@ -164,9 +168,9 @@ class Loader:
       start_step: how many batches of the whole sequence to leave out.
 
     Raises:
-      ValueError: `start_step` is negative, or B is no multiple of the clips in
-        a packed group; from `next`, a clip that is not as
-        `clip` says or that alone has, or lacks, tracks.
+      ValueError: `start_step` is negative, B is no multiple of the clips in a
+        packed group, or they cannot be mixed; from `next`, a clip is not as
+        `clip` says, or alone has, or lacks, tracks.
       TooManyBrokenClips: from `next`, when the failure budget is spent or
         ATTEMPTS clips in a row cannot be read.
     """
@@ -177,9 +181,11 @@ class Loader:
         f"packing.clips must divide the {self._rows} clips of a batch that a "
         f"process reads, got {self._packing.group.clips}"
       )
+    if self._mixing is not None:
+      self._mixing.check(rows=self._rows, with_text=self._with_text)
     return BatchIterator(
       self._read_train_row,
-      functools.partial(self._assemble, fill=False),
+      self._assemble_train,
       finish=self._finish_train,
       start=start_step * self._rows,
       stop=sys.maxsize // self._rows * self._rows,
@@ -200,7 +206,7 @@ class Loader:
     self.captions_cut = self.captions_shortened = 0
     return BatchIterator(
       self._read_eval_row,
-      functools.partial(self._assemble, fill=True),
+      self._assemble_eval,
       finish=self._finish_eval,
       start=0,
       stop=self.num_eval_batches * self._rows,
@@ -220,7 +226,13 @@ class Loader:
       text, shortened = self._encode(example.captions, 1)
       if text is not None:
         text = tuple(array[0] for array in text)  # [L]
-      return Row(example, text, tuple(skipped), captions_shortened=shortened)
+      return Row(
+        example,
+        text,
+        tuple(skipped),
+        captions_shortened=shortened,
+        position=self._position(row),
+      )
     failures = FailureBudget()  # not the loader's own: this is a thread
     failures.count(0, skipped)
     raise _given_up(f"{ATTEMPTS} clips in a row cannot be read", failures)
@@ -257,9 +269,27 @@ class Loader:
     ids, mask, lost = zip(*map(self.text.encode_counted, slots), strict=True)
     return (np.stack(ids), np.stack(mask)), sum(map(bool, lost))
 
-  def _assemble(self, rows: list[Row], *, fill: bool):
+  def _assemble_train(self, rows: list[Row]):
     """Runs in a worker where there are some."""
-    return self._stack(rows, fill=fill), describe(rows)
+    mix = None
+    if self._mixing is not None:
+      examples, mix = mix_examples(
+        [row.example for row in rows],
+        [row.position for row in rows],
+        seed=self._order.seed,
+        mixing=self._mixing,
+        max_tracks=self.clip.max_tracks,
+      )
+      rows = [
+        dataclasses.replace(row, example=example)
+        for row, example in zip(rows, examples, strict=True)
+      ]
+    batch = self._stack(rows, fill=False)
+    return dataclasses.replace(batch, mix=mix), describe(rows)
+
+  def _assemble_eval(self, rows: list[Row]):
+    """Runs in a worker where there are some."""
+    return self._stack(rows, fill=True), describe(rows)
 
   def _finish_train(self, item):
     _, info = item

@@ -6,7 +6,7 @@ import numpy as np
 from trajvit.data.example import ClipSpec
 from trajvit.data.packing import Packing
 from trajvit.data.text import TextTokenizer
-from trajvit.types import Batch, Clip, Layout, Text
+from trajvit.types import Batch, Clip, Layout, Mix, Text
 
 
 def model_context(clip: ClipSpec, text: TextTokenizer | None) -> dict:
@@ -33,6 +33,7 @@ def batch_shapes(
   clip: ClipSpec,
   text: TextTokenizer | None,
   packing: Packing | None,
+  mixed: bool,
   batch_size: int,
   tracks: bool,
 ) -> Batch:
@@ -42,6 +43,7 @@ def batch_shapes(
     clip: how every clip looks.
     text: encodes captions; None gives batches without text.
     packing: gives every batch a layout; None gives it none.
+    mixed: whether clips are mixed with each other.
     batch_size: B, of the global batch.
     tracks: whether clips have tracks.
   """
@@ -66,4 +68,5 @@ def batch_shapes(
     clip_id=array(np.int32),
     label=array(np.int32),
     layout=layout,
+    mix=Mix(array(np.int32), array(np.float32)) if mixed else None,
   )
