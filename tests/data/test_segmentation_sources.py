@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
+from run_length_encoder import coco
 
 from trajvit.data import SOURCES, build_loader
 from trajvit.data.example import BrokenClip, ClipSpec
@@ -73,14 +74,6 @@ def mose(tmp_path):
   return tmp_path
 
 
-def runs(mask):
-  """Run lengths, column by column and zeros first."""
-  pixels = mask.T.ravel()
-  ends = np.flatnonzero(np.diff(pixels, append=~pixels[-1:])) + 1
-  counts = np.diff(ends, prepend=0).tolist()
-  return {"size": list(mask.shape), "counts": [0] * bool(pixels[0]) + counts}
-
-
 @pytest.fixture
 def youtube(tmp_path):
   """Two videos with objects, the annotations interleaved, and one without."""
@@ -95,7 +88,7 @@ def youtube(tmp_path):
       masks = film(0)[1] == number
       if number == 2:
         masks[0] |= film(0)[1][0] == 1  # over object 1, in the first frame
-      segmentations = [runs(mask) if mask.any() else None for mask in masks]
+      segmentations = [coco(mask) if mask.any() else None for mask in masks]
       annotations.append(
         {"video_id": 7 + i, "category_id": 3, "segmentations": segmentations}
       )

@@ -115,7 +115,8 @@ def convert_file(
       )
     return _write(record.path, annotation, shown, pair, options)
   except BrokenClip as broken:
-    return Outcome(record.path, reason=broken.reason)
+    named = broken.name == record.path
+    return Outcome(record.path, reason=broken.reason if named else str(broken))
 
 
 def _nearest(frames: np.ndarray, num_frames: int) -> np.ndarray:
@@ -168,9 +169,9 @@ def _labels(
 
 def _thin(path, info, frames, thinned, options) -> None:
   """Writes a video of the annotated frames, at the rate that keeps time."""
-  if not options.overwrite and thinned.is_file():
-    if probe(thinned).num_frames == len(frames):
-      return
+  made = not options.overwrite and thinned.is_file()
+  if made and probe(thinned).num_frames == len(frames):
+    return
   height, width = _smaller(info.height, info.width, options.size)
   size = (max(2, height - height % 2), max(2, width - width % 2))
   pixels, _ = decode_frames(path, frames, size)
