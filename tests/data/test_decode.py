@@ -369,6 +369,32 @@ def test_damaged_frames_are_not_patched_up(tmp_path, video):
   assert any(re.fullmatch(r"frame \d+ is damaged", r) for r in reasons)
 
 
+def test_damage_spreads_up_to_the_next_key_frame(tmp_path, video):
+  """Frames predicted from a patched-up one are not shown, nor is it itself."""
+  with av.open(str(video)) as container:
+    keys = [i for i, f in enumerate(container.decode(video=0)) if f.key_frame]
+  path, content = tmp_path / "damaged.mp4", video.read_bytes()
+  spread = 0
+  for place in range(1000, len(content) - 4000, 100):
+    flipped = bytes([content[place] ^ 0x55])
+    path.write_bytes(content[:place] + flipped + content[place + 1 :])
+    try:
+      decode_frames(path, range(120))
+      continue
+    except BrokenClip as error:
+      found = re.fullmatch(r"frame (\d+) is damaged", error.reason)
+    if not found:
+      continue
+    damaged = int(found[1])
+    key = min((k for k in keys if k > damaged), default=120)
+    if key > damaged + 1:
+      assert _broken(decode_frames, path, [key - 1]) == found[0]
+      spread += 1
+    if key < 120:
+      assert read_numbers(decode_frames(path, [key])[0]) == [key]
+  assert spread
+
+
 def _open_files():
   return len(os.listdir("/proc/self/fd"))
 

@@ -81,11 +81,20 @@ def one_line(error: Exception) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class _Shown:
-  """A decoded frame, the first index it is shown at and for how many."""
+  """A decoded frame, and where it stands.
+
+  Attributes:
+    frame: the picture.
+    index: the first index that it is shown at.
+    span: for how many it is.
+    damaged: index of a damaged frame that it is made from, perhaps its own;
+      None if there is none.
+  """
 
   frame: av.VideoFrame
   index: int
   span: int
+  damaged: int | None
 
 
 class VideoReader:
@@ -109,6 +118,7 @@ class VideoReader:
     num_frames, self._fps, self._start = _extent(media, self._stream)
     self._index_per_tick = float(self._stream.time_base) * self._fps
     self._decode_on = _DECODE_ON
+    self._damaged = None  # the first damaged frame since a key frame
     self._decoded = container.decode(self._stream)
     self._ahead = None  # a frame decoded before its time has come
     self._shown = self._decode(follows=-1)
@@ -180,8 +190,8 @@ class VideoReader:
       if self._ahead.index > index:
         break
       self._shown, self._ahead = self._ahead, None
-    if self._shown.frame.is_corrupt:
-      raise BrokenClip(self._path, f"frame {self._shown.index} is damaged")
+    if self._shown.damaged is not None:
+      raise BrokenClip(self._path, f"frame {self._shown.damaged} is damaged")
     return self._shown.frame
 
   def _missing(self, index, reason) -> BrokenClip:
@@ -197,11 +207,17 @@ class VideoReader:
       frame = next(self._decoded, None)
     if frame is None:
       return None
-    if self._start is None or frame.pts is None:
-      return _Shown(frame, follows + 1, 1)
-    index = round((frame.pts - self._start) * self._index_per_tick)
-    span = round((frame.duration or 0) * self._index_per_tick)
-    return _Shown(frame, index, max(span, 1))
+    index, span = follows + 1, 1
+    if self._start is not None and frame.pts is not None:
+      index = round((frame.pts - self._start) * self._index_per_tick)
+      span = max(round((frame.duration or 0) * self._index_per_tick), 1)
+    # The decoder marks the frame that it patched up, and none of those that
+    # it then predicts from it.
+    if frame.key_frame:
+      self._damaged = None
+    if frame.is_corrupt and self._damaged is None:
+      self._damaged = index
+    return _Shown(frame, index, span, self._damaged)
 
   def _seek(self, index, here) -> None:
     """Goes on at a key frame before `index`, coming from `here`."""
@@ -213,7 +229,7 @@ class VideoReader:
         self._start + round(target / self._index_per_tick), stream=self._stream
       )
       self._decoded = self._container.decode(self._stream)
-      self._ahead = None
+      self._ahead = self._damaged = None
       landed = self._decode(follows=-1)
       if landed and landed.index <= index and landed.frame.pts is not None:
         break
