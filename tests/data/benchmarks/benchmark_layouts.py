@@ -23,12 +23,14 @@ def msrvtt(root):
   clips = {"video0": "train", "video7010": "test", "video9770": "test"}
   write(
     root,
-    "MSRVTT_JSFUSION_test.csv",
+    "msrvtt_data/MSRVTT_JSFUSION_test.csv",
     "key,vid_key,video_id,sentence\r\n"
     'ret0,msr9770,video9770,"a dog, wet, shakes"\r\n'
     "ret1,msr9771,video9771,a plug is pulled\r\n",
   )
-  write(root, "MSRVTT_train.9k.csv", "video_id\nvideo7010\nvideo0\n")
+  write(
+    root, "msrvtt_data/MSRVTT_train.9k.csv", "video_id\nvideo7010\nvideo0\n"
+  )
   write(root, "MSRVTT_train.7k.csv", "video_id\nvideo0\n")
   sentences = [
     {"video_id": name, "caption": f"{word} of {name}", "sen_id": i}
@@ -39,7 +41,11 @@ def msrvtt(root):
     {"video_id": name, "split": split, "category": 3, "start time": 1.5}
     for name, split in clips.items()
   ]
-  write(root, "MSRVTT_data.json", {"videos": videos, "sentences": sentences})
+  write(
+    root,
+    "msrvtt_data/MSRVTT_data.json",
+    {"videos": videos, "sentences": sentences},
+  )
   touch(root, "videos/all/video0.mp4", "videos/all/video9770.webm")
   touch(root, "videos/all/video9771.mp4", "videos/readme.txt")
 
@@ -55,8 +61,8 @@ def msvd(root):
     "abc_10_20 a car\n",
   )
   write(root, "train_list.txt", "vv__X_1_2\n")
-  write(root, "val_list.txt", "abc_10_20\n")
-  write(root, "test_list.txt", "-4wsuPCjDBc_5_15\nvv__X_1_2\n")
+  write(root, "msvd_data/val_list.txt", "abc_10_20\n")
+  write(root, "msvd_data/test_list.txt", "-4wsuPCjDBc_5_15\nvv__X_1_2\n")
   touch(root, "YouTubeClips/-4wsuPCjDBc_5_15.avi", "YouTubeClips/abc_10_20.avi")
 
 
@@ -89,7 +95,7 @@ def activitynet_captions(root):
     "timestamps": [[17.3, 60.8], [0.8, 19.9], [40, 40]],
     "sentences": [" Then they rest. ", "Two men dance.", "It ends."],
   }
-  second = {"duration": 9, "timestamps": [[0, 9]], "sentences": ["A cat."]}
+  second = {"duration": 9, "timestamps": [[-0.1, 9]], "sentences": ["A cat."]}
   write(root, "train.json", {"v_b": second})
   write(root, "val_1.json", {"v_a": first, "v_b": second})
   write(root, "val_2.json", {"v_a": first, "v_c": second})

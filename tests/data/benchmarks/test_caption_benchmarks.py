@@ -141,7 +141,7 @@ def test_a_list_that_is_missing_or_malformed_is_named(name, root, content):
     if said is None:  # of the right kind, and empty: it lists nothing
       assert content == {"[": "[]", "{": "{}"}[kept[0]]
     else:
-      assert str(path) in said
+      assert path.name in said
     path.write_text(kept)
 
 
@@ -314,6 +314,15 @@ def test_charades(tmp_path):
   assert stands.labels == () and stands.captions == ("A person stands.",)
   classes = listing("charades", tmp_path, "test").classes
   assert classes == ("Holding some clothes", "Running", "Cooking something")
+
+
+@pytest.mark.parametrize("times", [[-1, 3], [60, 47], [47, 47]])
+def test_youcook2_steps_take_time(tmp_path, times):
+  LAYOUTS["youcook2"][0](tmp_path)
+  (path,) = annotation_files(tmp_path)
+  path.write_text(path.read_text().replace("[47, 60]", str(times)))
+  with pytest.raises(ValueError, match="xHr8X2Wpmno, step 0: expected "):
+    listing("youcook2", tmp_path, "train")
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,6 @@ from trajvit.data.benchmarks.video_benchmark import VideoBenchmark
 from trajvit.data.manifest import Record
 
 _SEGMENTS = "_segments"
-
-
 _PARAGRAPHS = (
   "a video's sentences, joined in order of time, are its one caption"
 )
@@ -42,11 +40,12 @@ class ActivityNetCaptions(VideoBenchmark):
                                "sentences": [sentence]}}
     videos/                    v_<id>.mp4, or <id>.mp4
 
-  val_1 and val_2 describe nearly the same videos by different people; figures
-  in papers are on val_1. The splits `*_segments` are the sentences by
-  themselves; a segment that ends before it begins is left out, and said.
-  Source: Krishna et al., arXiv:1705.00754; the paragraphs are the protocol of
-  Zhang et al., arXiv:1810.07212.
+  val_2 describes videos of val_1 once more, by other people; figures in papers
+  are on val_1. The splits `*_segments` are the sentences by themselves: a
+  segment begins at 0 at the earliest, and those that end before they begin are
+  left out, with a warning that counts them. Source: Krishna et al.,
+  arXiv:1705.00754; the paragraphs are the protocol of Zhang et al.,
+  arXiv:1810.07212.
   """
 
   folders = ("videos", "Activity_Videos")
@@ -84,6 +83,7 @@ class ActivityNetCaptions(VideoBenchmark):
         records.append(Record(video, False, nonblank([paragraph])))
         continue
       for start, end, sentence in sentences:
+        start = max(start, 0.0)
         if start < end:
           records.append(
             Record(video, False, nonblank([sentence]), start=start, end=end)
@@ -113,7 +113,7 @@ def _videos(path) -> Iterator[tuple[str, list[tuple[float, float, str]]]]:
     yield (
       name,
       [
-        (*segment(where, time), sentence)
+        (*segment(where, time, negative=True), sentence)
         for time, sentence in zip(times, sentences, strict=True)
       ],
     )

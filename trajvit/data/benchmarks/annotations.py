@@ -204,16 +204,19 @@ def number(where: str, what: str, value: str | float) -> float:
   return found
 
 
-def segment(where: str, value: Any) -> tuple[float, float]:
+def segment(
+  where: str, value: Any, *, negative: bool = False
+) -> tuple[float, float]:
   """Returns (start, end) in seconds from the start; either may be the larger.
 
   Raises:
-    ValueError: it is not a list of two numbers from 0 up.
+    ValueError: it is not a list of two numbers, or, unless `negative`, one of
+      them is below 0.
   """
   if not isinstance(value, list) or len(value) != 2:
     raise ValueError(f"{where}: expected [start, end], got {shown(value)}")
   start, end = (number(where, "a time", time) for time in value)
-  if min(start, end) < 0:
+  if not negative and min(start, end) < 0:
     raise ValueError(f"{where}: expected times from 0 up, got {shown(value)}")
   return start, end
 

@@ -27,11 +27,6 @@ _PARAGRAPHS = (
 _RETRIEVAL = "t2v and v2t R@1/5/10 and median rank over"
 
 
-def _split(protocol: str, videos: int) -> Split:
-  counts = {"clips": videos, "files": videos, "captions": videos}
-  return Split(protocol, counts)
-
-
 class DiDeMo(VideoBenchmark):
   """DiDeMo: Flickr videos, some moments of the first 30 s described.
 
@@ -41,18 +36,20 @@ class DiDeMo(VideoBenchmark):
                 [{"video": name, "description", "times": [[first, last]]}]
     videos/     <name>, with its suffix or another one
 
-  Source: Hendricks et al., arXiv:1708.01641; paragraphs as in arXiv:1907.13487,
-  where a few videos that could not be had any more are missing.
+  Source: Hendricks et al., arXiv:1708.01641, who have 8,395 videos to train on;
+  paragraphs as in arXiv:1907.13487, who have 8,392 of them.
   """
 
   folders = ("videos", "DiDeMo_Videos")
   splits = {
-    "train": _split(f"To train on: {_PARAGRAPHS}.", 8395),
-    "validation": _split(
-      f"As the test: {_PARAGRAPHS}; {_RETRIEVAL} 1,065 videos.", 1065
+    "train": Split(f"To train on: {_PARAGRAPHS}.", {}),
+    "validation": Split(
+      f"As the test: {_PARAGRAPHS}; {_RETRIEVAL} 1,065 videos.",
+      {"clips": 1065, "files": 1065, "captions": 1065},
     ),
-    "test": _split(
-      f"The test: {_PARAGRAPHS}; {_RETRIEVAL} 1,004 videos.", 1004
+    "test": Split(
+      f"The test: {_PARAGRAPHS}; {_RETRIEVAL} 1,004 videos.",
+      {"clips": 1004, "files": 1004, "captions": 1004},
     ),
   }
 

@@ -11,6 +11,7 @@ from trajvit.data.benchmarks.annotations import (
   read_table,
 )
 from trajvit.data.benchmarks.benchmark import Listing, Split
+from trajvit.data.benchmarks.layouts import first_there
 from trajvit.data.benchmarks.video_benchmark import VideoBenchmark
 from trajvit.data.manifest import Record
 
@@ -23,13 +24,13 @@ class Msrvtt(VideoBenchmark):
   """MSR-VTT: 10,000 web clips of 10 to 30 s with 20 captions each.
 
   Under `root`, the lists as they are passed around with CLIP4Clip
-  (arXiv:2104.08860):
+  (arXiv:2104.08860), which may also lie in `root` itself:
 
-    MSRVTT_JSFUSION_test.csv  columns video_id and sentence
-    MSRVTT_train.9k.csv       column video_id; .7k the same
-    MSRVTT_data.json          {"videos": [{"video_id", "split"}],
-                              "sentences": [{"video_id", "caption"}]}
-    videos/                   video0.mp4 to video9999.mp4
+    msrvtt_data/MSRVTT_JSFUSION_test.csv  columns video_id and sentence
+    msrvtt_data/MSRVTT_train.9k.csv       column video_id; .7k the same
+    msrvtt_data/MSRVTT_data.json          {"videos": [{"video_id", "split"}],
+                                        "sentences": [{"video_id", "caption"}]}
+    videos/                               video0.mp4 to video9999.mp4
 
   Source: Xu et al., CVPR 2016; the list 1k-A is of Yu et al., JSFusion,
   arXiv:1808.02559. That of 9,000 clips to train on is all others, that of 7,010
@@ -65,27 +66,32 @@ class Msrvtt(VideoBenchmark):
     """Returns the clips of a split; see Benchmark."""
     path = self.finder(root)
     if split == "test_1k_a":
-      rows = read_table(root / _TEST_1K_A, ("video_id", "sentence"))
+      rows = read_table(_list(root, _TEST_1K_A), ("video_id", "sentence"))
       captioned = [
         (name_inside(where, row["video_id"]), [row["sentence"]])
         for where, row in rows
       ]
     else:
-      data = read_json(root / _DATA, dict)
-      captions = _captions(root / _DATA, data)
+      listed = _list(root, _DATA)
+      data = read_json(listed, dict)
+      captions = _captions(listed, data)
       if split == "test_full":
-        names = _test_videos(root / _DATA, data)
+        names = _test_videos(listed, data)
       else:
-        rows = read_table(root / _LISTS[split], ("video_id",))
+        rows = read_table(_list(root, _LISTS[split]), ("video_id",))
         names = [(where, row["video_id"]) for where, row in rows]
       captioned = []
       for where, name in names:
         if name not in captions:
-          raise ValueError(f"{where}: {root / _DATA} has no caption of {name}")
+          raise ValueError(f"{where}: {listed} has no caption of {name}")
         captioned.append((name_inside(where, name), captions[name]))
     return Listing(
       tuple(Record(path(name), False, nonblank(x)) for name, x in captioned)
     )
+
+
+def _list(root, name) -> pathlib.Path:
+  return first_there(root, f"msrvtt_data/{name}", name)
 
 
 def _captions(path, data) -> dict[str, list[str]]:

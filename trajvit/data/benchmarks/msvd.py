@@ -9,6 +9,7 @@ from trajvit.data.benchmarks.annotations import (
   read_lines,
 )
 from trajvit.data.benchmarks.benchmark import Listing, Split
+from trajvit.data.benchmarks.layouts import first_there
 from trajvit.data.benchmarks.video_benchmark import VideoBenchmark
 from trajvit.data.manifest import Record
 
@@ -26,7 +27,8 @@ class Msvd(VideoBenchmark):
   Under `root`:
 
     AllVideoDescriptions.txt   "clip caption" a line, # begins a comment
-    train_list.txt, val_list.txt, test_list.txt   a clip a line
+    msvd_data/train_list.txt, val_list.txt, test_list.txt   a clip a line; they
+                               may also lie in `root` itself
     YouTubeClips/              <clip>.avi
 
   The captions and the clips are the release's. The lists are those of
@@ -62,7 +64,8 @@ class Msvd(VideoBenchmark):
         raise ValueError(f'{where}: expected "clip caption", got {line!r}')
       captions[name].append(caption)
     records = []
-    for where, name in read_lines(root / _LISTS[split]):
+    places = (f"msvd_data/{_LISTS[split]}", _LISTS[split])
+    for where, name in read_lines(first_there(root, *places)):
       if name not in captions:
         raise ValueError(
           f"{where}: {root / _CAPTIONS} has no caption of {name}"

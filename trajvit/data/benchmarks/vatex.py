@@ -32,7 +32,8 @@ class Vatex(VideoBenchmark):
                 [{"videoID": "<id>_<start>_<end>", "enCap": [caption]}]
     videos/     <id>_<start>_<end>.mp4, times as six digits each
 
-  Many of the videos cannot be had any more; papers tell how many they had.
+  Many of the videos cannot be had any more; papers tell how many they had, and
+  some halve the validation clips, by a list that is not of the release.
   Source: Wang et al., arXiv:1904.03493.
   """
 
