@@ -3,9 +3,9 @@
 import argparse
 
 from trajvit.data import SOURCES, TEXT_TOKENIZERS
+from trajvit.data.augment import AUGMENTATIONS
 from trajvit.data.benchmarks import BENCHMARKS
 from trajvit.data.sampling import SAMPLERS
-from trajvit.data.transforms import AUGMENTATIONS
 from trajvit.decoders import DECODERS
 from trajvit.encoders import ENCODERS, TEXT_ENCODERS
 from trajvit.evaluators import EVALUATORS

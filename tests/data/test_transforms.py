@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from trajvit.data.transforms import (
-  AUGMENTATIONS,
+  VIEWS,
   View,
   apply_view,
   center_crop,
@@ -66,7 +66,7 @@ def test_nearest_in_other_units(rng):
       assert got.min() >= 0 and got.max() < 7
 
 
-@pytest.mark.parametrize("name", sorted(AUGMENTATIONS))
+@pytest.mark.parametrize("name", sorted(VIEWS))
 @pytest.mark.parametrize("resolution", [1, 2])
 def test_tracks_stay_on_their_pixels(rng, name, resolution):
   """Labels painted into the pixels are found under the labels again."""
@@ -74,7 +74,7 @@ def test_tracks_stay_on_their_pixels(rng, name, resolution):
   tracks = labels[:, ::resolution, ::resolution]
   clean_cells = 0
   for seed in range(20):
-    view = AUGMENTATIONS[name](48, 72, np.random.default_rng(seed))
+    view = VIEWS[name](48, 72, np.random.default_rng(seed))
     frames, seen = apply_view(view, pixels, tracks, size=48, track_grid=24)
     assert frames.shape == (3, 48, 48, 3) and frames.dtype == np.uint8
     assert seen.shape == (3, 24, 24) and seen.dtype == np.int32
@@ -124,7 +124,7 @@ def test_shrinking_is_antialiased():
 
 
 def test_evaluation_views():
-  assert AUGMENTATIONS["none"](30, 50) == View(0, 0, 30, 50)
+  assert VIEWS["none"](30, 50) == View(0, 0, 30, 50)
   assert center_crop(30, 50) == View(0, 10, 30, 30)
   assert center_crop(51, 30) == View(10, 0, 30, 30)
   assert crop_flip(30, 50) == View(0, 0, 30, 50)
@@ -159,6 +159,6 @@ def test_crop_flip_of_a_thin_picture(height, width, expected):
   assert view.left == (width - view.width) // 2
 
 
-def test_unknown_augmentation_lists_the_known():
+def test_unknown_view_lists_the_known():
   with pytest.raises(ValueError, match="center_crop, crop_flip, none"):
-    AUGMENTATIONS["random"]
+    VIEWS["random"]

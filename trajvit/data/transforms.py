@@ -1,7 +1,7 @@
 """Resize, crop and flip: one view of a clip, for frames and tracks together.
 
-An augmentation draws a `View`, which part of the picture is seen and whether
-mirrored; `apply_view` then makes the frames and the track label map of it.
+A `View` is which part of the picture is seen and whether mirrored; training may
+draw it. `apply_view` then makes the frames and the track label map of it.
 Since one view serves all frames and both arrays, a track stays on its object.
 """
 
@@ -71,8 +71,8 @@ def crop_flip(
   return View((height - h) // 2, (width - w) // 2, h, w, flip)
 
 
-AUGMENTATIONS = Table(
-  "augmentation",
+VIEWS = Table(
+  "view",
   {"none": whole, "center_crop": center_crop, "crop_flip": crop_flip},
 )
 

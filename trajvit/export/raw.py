@@ -26,7 +26,7 @@ def read_clip(path: str | os.PathLike, preprocessing: dict) -> np.ndarray:
   from trajvit.data.decode import decode_clip  # noqa: PLC0415
   from trajvit.data.sampling import SAMPLERS  # noqa: PLC0415
   from trajvit.data.transforms import (  # noqa: PLC0415
-    AUGMENTATIONS,
+    VIEWS,
     apply_view,
     decoded_size,
   )
@@ -39,7 +39,7 @@ def read_clip(path: str | os.PathLike, preprocessing: dict) -> np.ndarray:
     return indices, decoded_size(info.height, info.width, size)
 
   frames, _ = decode_clip(path, choose)
-  view = AUGMENTATIONS[preprocessing["view"]](*frames.shape[1:3])
+  view = VIEWS[preprocessing["view"]](*frames.shape[1:3])
   return apply_view(view, frames, None, size=size, track_grid=size)[0]
 
 

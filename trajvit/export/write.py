@@ -18,6 +18,7 @@ import safetensors.numpy
 from flax import nnx
 
 import trajvit
+from trajvit.data.augment import Augment
 from trajvit.data.example import ClipSpec
 from trajvit.export.directory import new_directory
 from trajvit.export.load import FORMAT
@@ -106,7 +107,7 @@ def preprocessing(run: RestoredRun, model: nnx.Module) -> dict:
     "layout": "BTHWC",
     "normalization": "inside the programs",
     "sampler": "middle",  # of every evaluation; training draws by its own
-    "view": spec.augment,  # without chance, as in an evaluation
+    "view": Augment(spec).view_name,  # without chance, as in an evaluation
     "tracks": tracks,
     "text": text,
   }

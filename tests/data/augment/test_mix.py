@@ -195,8 +195,8 @@ def test_some_pairs_are_left_whole():
 @pytest.mark.parametrize(
   ("values", "message"),
   [
-    (dict(mixup=-1.0), "mixup must be 0 or more, got -1"),
-    (dict(mixup=float("nan")), "mixup must be 0 or more, got nan"),
+    (dict(mixup=-1.0), r"mixup must be in \[0, 1000\], got -1"),
+    (dict(mixup=float("nan")), r"mixup must be in \[0, 1000\], got nan"),
     (dict(mixup=0, cutmix=0), "positive mixup or cutmix"),
     (dict(p=1.5), r"p must be in \[0, 1\], got 1.5"),
     (dict(switch=-0.1), r"switch must be in \[0, 1\], got -0.1"),

@@ -232,6 +232,27 @@ class TestCamera:
       source(camera="pan")
 
 
+class TestAugmentation:
+  STEPS = (dict(name="tube_mask", share=0.3), dict(name="frame_drop", p=0.5))
+
+  def test_captions_and_evaluation_stay(self):
+    """Tracks that are hidden altogether leave no gaps in the labels."""
+    plain = source()
+    augmented = source(clip=dataclasses.replace(SMALL, augment=self.STEPS))
+    assert_equal(plain.example(0, None), augmented.example(0, None))
+    stalled = set()
+    for seed in range(10):
+      one, two = (
+        s.example(1, np.random.default_rng(seed)) for s in (plain, augmented)
+      )
+      assert one.captions == two.captions
+      assert (one.frames != two.frames).any()
+      present = np.unique(two.tracks)
+      assert present.tolist() == list(range(-1, len(present) - 1))
+      stalled.add(tuple(two.times))
+    assert len(stalled) > 3
+
+
 class TestErrors:
   @pytest.mark.parametrize(
     "clip, message",
@@ -245,6 +266,13 @@ class TestErrors:
   def test_clip(self, clip, message):
     with pytest.raises(ValueError, match=message):
       source(clip=dataclasses.replace(SMALL, **clip))
+
+  def test_augmentations_that_belie_the_caption(self):
+    for steps in [dict(name="crop_flip")], [dict(name="blur"), dict(name="no")]:
+      with pytest.raises(
+        ValueError, match="blur, frame_drop, tube_mask, since"
+      ):
+        source(clip=dataclasses.replace(SMALL, augment=steps))
 
   def test_arguments(self):
     with pytest.raises(ValueError, match="known: train, validation"):

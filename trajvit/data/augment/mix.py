@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from trajvit.data.augment.ranges import check_number
 from trajvit.data.example import Example
 from trajvit.data.tracks import limit_tracks
 from trajvit.types import Mix
@@ -37,17 +38,11 @@ class Mixing:
 
   def __post_init__(self):
     for name in "mixup", "cutmix":
-      if not getattr(self, name) >= 0:
-        raise ValueError(
-          f"mix.{name} must be 0 or more, got {getattr(self, name)}"
-        )
+      check_number(f"mix.{name}", getattr(self, name), 0, 1000)
     if not self.mixup and not self.cutmix:
       raise ValueError("mix needs a positive mixup or cutmix, got 0 for both")
     for name in "switch", "p":
-      if not 0 <= getattr(self, name) <= 1:
-        raise ValueError(
-          f"mix.{name} must be in [0, 1], got {getattr(self, name)}"
-        )
+      check_number(f"mix.{name}", getattr(self, name), 0, 1)
 
   def check(self, *, rows: int, with_text: bool) -> None:
     """Raises ValueError for batches that cannot be mixed.

@@ -6,14 +6,27 @@ from collections.abc import Callable
 import numpy as np
 
 from trajvit.data import transforms
+from trajvit.data.augment.color import Blur, Color
 from trajvit.data.augment.footage import Footage
+from trajvit.data.augment.frame_drop import FrameDrop
+from trajvit.data.augment.rand_augment import RandAugment
+from trajvit.data.augment.tube_mask import TubeMask
 from trajvit.data.augment.views import CenterCrop, CropFlip, ViewStep, Whole
 from trajvit.data.example import ClipSpec
 from trajvit.table import Table
 
 AUGMENTATIONS = Table(
   "augmentation",
-  {"center_crop": CenterCrop, "crop_flip": CropFlip, "none": Whole},
+  {
+    "blur": Blur,
+    "center_crop": CenterCrop,
+    "color": Color,
+    "crop_flip": CropFlip,
+    "frame_drop": FrameDrop,
+    "none": Whole,
+    "rand_augment": RandAugment,
+    "tube_mask": TubeMask,
+  },
 )
 
 

@@ -6,7 +6,11 @@ import dataclasses
 import numpy as np
 
 from trajvit.data import transforms
+from trajvit.data.augment.ranges import check_choice, check_range
+from trajvit.data.augment.sides import is_sided, swap_sides
 from trajvit.data.transforms import View
+
+FLIPS = ("always", "never", "unless_sided", "swap")
 
 
 class ViewStep(abc.ABC):
@@ -56,12 +60,30 @@ class CropFlip(ViewStep):
     scale: the least and largest share of the picture, see
       `transforms.crop_flip`.
     ratio: the least and largest width over height.
+    flip: which clips may be mirrored: "always", any; "never", none;
+      "unless_sided", those of which no caption says left or right, see
+      `sides.is_sided`; "swap", any, and the captions of a mirrored one have
+      these words exchanged. What is drawn is the same with all four.
   """
 
   scale: tuple[float, float] = (0.2, 1.0)
   ratio: tuple[float, float] = (3 / 4, 4 / 3)
+  flip: str = "unless_sided"
+
+  def __post_init__(self):
+    check_range("crop_flip.scale", self.scale, 1e-6, 1.0)
+    check_range("crop_flip.ratio", self.ratio, 1e-6, 1e6)
+    check_choice("crop_flip.flip", self.flip, FLIPS)
 
   def view(self, height, width, captions, rng):
     """See ViewStep."""
     view = transforms.crop_flip(height, width, rng, self.scale, self.ratio)
+    if not view.flip:
+      return view, captions
+    if self.flip == "swap":
+      return view, tuple(map(swap_sides, captions))
+    if self.flip == "never" or (
+      self.flip == "unless_sided" and any(map(is_sided, captions))
+    ):
+      view = dataclasses.replace(view, flip=False)
     return view, captions

@@ -6,6 +6,7 @@ a camera that may move. Telling clips apart takes what, where and when; nothing
 is downloaded, and every clip is a pure function of (seed, split, index).
 """
 
+import dataclasses
 import hashlib
 import os
 import pathlib
@@ -13,6 +14,7 @@ import zlib
 
 import numpy as np
 
+from trajvit.data.augment import Augment, Footage
 from trajvit.data.example import ClipSpec, Example
 from trajvit.data.synthetic.cache import ClipCache, RenderedClip, build_cache
 from trajvit.data.synthetic.caption import caption, caption_words
@@ -20,11 +22,14 @@ from trajvit.data.synthetic.classes import CLASSES, class_of
 from trajvit.data.synthetic.labels import grid_tracks
 from trajvit.data.synthetic.render import render
 from trajvit.data.synthetic.splits import SplitScenes
+from trajvit.data.tracks import limit_tracks
 
 # Raise it with any change that changes a clip: caches depend on it.
 GENERATOR_VERSION = 2
 FRAMES_PER_SECOND = 8
 TRACKS = ("exact", "extracted", "none")
+# What leaves every caption true.
+AUGMENTATIONS = ("blur", "frame_drop", "tube_mask")
 
 
 class MovingSprites:
@@ -55,8 +60,8 @@ class MovingSprites:
     """Draws the scenes and, with `cache_dir`, renders them all.
 
     Args:
-      clip: `size` of at least 32, `frames` of at least 2, no augmentation;
-        `sampler` has no meaning here and is not read.
+      clip: `size` of at least 32, `frames` of at least 2, `augment` "none" or
+        specs of AUGMENTATIONS; `sampler` has no meaning here and is not read.
       split: one of `splits.SPLITS`: train, validation (drawn alike), static
         (still camera), moving (the scenes of static, moving camera) or hard
         (groups of 8 clips that differ in the motion of their sprites only).
@@ -93,6 +98,7 @@ class MovingSprites:
     self.label = label
     self.seed = seed
     self.scenes = SplitScenes(split, count, seed, camera)
+    self._augment = None if clip.augment == "none" else Augment(clip)
     self._cache = None
     if cache_dir:
       folder = pathlib.Path(cache_dir) / self.fingerprint()
@@ -136,8 +142,9 @@ class MovingSprites:
 
     Args:
       index: in [0, len), or IndexError is raised.
-      rng: draws the order of the caption's phrases and its conjunction; None
-        gives the canonical caption. Nothing else is random.
+      rng: draws the order of the caption's phrases and its conjunction, then
+        the augmentation; None gives the canonical caption and the clip as it
+        was rendered. Nothing else is random.
 
     Returns:
       The example. `clip_id` hashes the canonical caption, so that clips that
@@ -146,11 +153,19 @@ class MovingSprites:
     scene = self.scenes[index]
     clip = self.render(index) if self._cache is None else self._cache[index]
     canonical = caption(scene)
+    times = np.arange(self.clip.frames, dtype=np.float32) / FRAMES_PER_SECOND
+    captions = (canonical if rng is None else caption(scene, rng),)
+    seen = Footage(clip.frames, times, clip.tracks, captions)
+    if rng is not None and self._augment is not None:
+      seen = self._augment(seen, rng)
+      if seen.tracks is not None:  # those that are hidden leave no gaps
+        tracks, _ = limit_tracks(seen.tracks, self.clip.max_tracks)
+        seen = dataclasses.replace(seen, tracks=tracks)
     return Example(
-      frames=clip.frames,
-      times=np.arange(self.clip.frames, dtype=np.float32) / FRAMES_PER_SECOND,
-      tracks=clip.tracks,
-      captions=(canonical if rng is None else caption(scene, rng),),
+      frames=seen.frames,
+      times=seen.times,
+      tracks=seen.tracks,
+      captions=captions,
       clip_id=zlib.crc32(canonical.encode()) & 0x7FFFFFFF,
       label=class_of(scene, self.label),
       name=f"moving_sprites/{self.split}/{index}",
@@ -179,10 +194,14 @@ def _check_clip(clip: ClipSpec) -> None:
     raise ValueError(f"moving sprites need 32 pixels or more, got {clip.size}")
   if clip.max_tracks < 1:
     raise ValueError(f"max_tracks must be at least 1, got {clip.max_tracks}")
-  if clip.augment != "none":
+  names = {clip.augment}
+  if not isinstance(clip.augment, str):
+    names = {dict(spec).get("name") for spec in clip.augment}
+  if clip.augment != "none" and not names <= set(AUGMENTATIONS):
     raise ValueError(
-      f"moving sprites are not augmented: augment must be 'none', since a flip "
-      f"would belie the caption, got {clip.augment!r}"
+      f"augment must be 'none' or specs of {', '.join(AUGMENTATIONS)}, since a "
+      f"flip, say, would belie the caption of moving sprites, got "
+      f"{clip.augment!r}"
     )
 
 
