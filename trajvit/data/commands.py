@@ -8,6 +8,7 @@ TOOLS = {
   "check": ("trajvit.data.check", "open every file of a manifest"),
   "tracks": ("trajvit.data.extract.command", "extract tracks from pixels"),
   "masklets": ("trajvit.data.masklets.command", "make tracks of masklets"),
+  "quality": ("trajvit.data.quality.command", "say how good tracks are"),
 }
 
 

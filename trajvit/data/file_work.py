@@ -3,6 +3,7 @@
 import dataclasses
 import multiprocessing
 import os
+import pathlib
 from collections.abc import Callable, Sequence
 from concurrent import futures
 
@@ -78,6 +79,31 @@ def sidecar_files(record: Record) -> tuple[str, str | None]:
 def each_file_once(records: Sequence[Record]) -> list[Record]:
   """Returns a record for every file; in order, of several the last."""
   return list({(r.path, *sidecar_files(r)): r for r in records}.values())
+
+
+def relative_stems(
+  records: Sequence[Record], manifest: str, root: str
+) -> list[pathlib.PurePath]:
+  """Returns where files are below the root, their suffixes left out.
+
+  Args:
+    records: of the files.
+    manifest: that lists them; a folder is itself the root.
+    root: the folder that relative paths start from; "" is the manifest's own.
+
+  Returns:
+    Relative paths that never leave the folder they are put under: a file that
+    is not below the root has its name alone.
+  """
+  base = manifest if os.path.isdir(manifest) else root
+  base = base or os.path.dirname(manifest) or "."
+  stems = []
+  for record in records:
+    path = pathlib.PurePath(os.path.relpath(record.path, base))
+    if ".." in path.parts or path.is_absolute():
+      path = pathlib.PurePath(path.name)
+    stems.append(path.with_suffix(""))
+  return stems
 
 
 def summary(outcomes: Sequence[Outcome], seconds: float) -> str:

@@ -34,7 +34,7 @@ def link(
   # Counts of pixels are exact in float32 below 2**24.
   both = np.einsum("nhw,mhw->nm", old, new, optimize=True)
   union = old.sum((1, 2))[:, None] + new.sum((1, 2)) - both
-  return _partners(both / np.maximum(union, 1), iou)
+  return partners(both / np.maximum(union, 1), iou)
 
 
 def link_labels(
@@ -59,11 +59,16 @@ def link_labels(
   union = both.sum(1)[:, None] + both.sum(0) - both
   overlap = (both / union)[old >= 0][:, new >= 0]
   old, new = old[old >= 0], new[new >= 0]
-  return new, np.append(old, -1)[_partners(overlap, iou)]
+  return new, np.append(old, -1)[partners(overlap, iou)]
 
 
-def _partners(overlap: np.ndarray, iou: float) -> np.ndarray:
-  """Returns [m] the row that each column of IoUs [n, m] is paired with."""
+def partners(overlap: np.ndarray, iou: float = _IOU) -> np.ndarray:
+  """Returns the row that each column is paired with, [m] int64, or -1.
+
+  Args:
+    overlap: [n, m] IoUs.
+    iou: above 0; see `link`.
+  """
   overlap = np.where(overlap < iou, 0, overlap)
   rows, columns = linear_sum_assignment(overlap, maximize=True)
   partner = np.full(overlap.shape[1], -1, np.int64)

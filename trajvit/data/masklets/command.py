@@ -19,10 +19,11 @@ from trajvit.data.file_work import (
   Outcome,
   each_file_once,
   map_files,
+  relative_stems,
   summary,
   unchanged,
 )
-from trajvit.data.manifest import Record, read_manifest
+from trajvit.data.manifest import read_manifest
 from trajvit.data.masklets.files import FILLS, Options, convert_file
 
 
@@ -64,10 +65,8 @@ def convert_manifest(
   records = read_manifest(manifest, root)
   if out is not None and any(r.start or r.end for r in records):
     raise ValueError(f"{manifest}: parts of videos cannot be thinned")
-  base = manifest if os.path.isdir(manifest) else root
-  base = base or os.path.dirname(manifest) or "."
   files = each_file_once(records)
-  stems = [_stem(record, base) for record in files]
+  stems = relative_stems(files, manifest, root)
   videos = [out and pathlib.Path(out, f"{stem}.mp4") for stem in stems]
   outcomes = map_files(
     functools.partial(_convert, options=options),
@@ -87,14 +86,6 @@ def convert_manifest(
 
 def _convert(item, options) -> Outcome:
   return convert_file(*item, options)
-
-
-def _stem(record: Record, base: str) -> pathlib.PurePath:
-  """Returns where a video is below `base`, without its suffix."""
-  path = pathlib.Path(os.path.relpath(record.path, base))
-  if ".." in path.parts or path.is_absolute():
-    path = pathlib.Path(path.name)
-  return path.with_suffix("")
 
 
 def _write_manifest(folder, records, made) -> None:

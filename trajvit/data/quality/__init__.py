@@ -1,0 +1,1 @@
+"""How good the tracks of a manifest are, with and without a reference."""
