@@ -6,6 +6,8 @@ Videos are empty files: a listing opens none. Every copy lacks one of them.
 import json
 import pathlib
 
+from trajvit.data.benchmarks import BENCHMARKS
+
 
 def write(root, name, content):
   """Writes a text, or anything else as JSON."""
@@ -250,3 +252,14 @@ def annotation_files(root: pathlib.Path) -> list[pathlib.Path]:
   """All files of a copy that say something."""
   files = (x for x in root.rglob("*") if x.suffix in (".json", ".csv", ".txt"))
   return sorted(x for x in files if x.stat().st_size)
+
+
+def listing(name, root, split):
+  """The Listing of a copy, whose counts are not those of the release."""
+  return BENCHMARKS[name]().listing(str(root), split, counts=False)
+
+
+def records(name, tmp_path, split):
+  """The records of a split of a fresh copy."""
+  LAYOUTS[name][0](tmp_path)
+  return list(listing(name, tmp_path, split).records)
