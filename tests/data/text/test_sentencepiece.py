@@ -120,9 +120,3 @@ def test_a_model_without_an_end(save):
     SentencePieceTokenizer(length=8, vocabulary_file=path)
   bare = SentencePieceTokenizer(length=8, vocabulary_file=path, add_eos=False)
   assert bare.encode("the")[1].any()
-
-
-def test_the_library_writes_what_is_read(path, model):
-  """The fixture is a model file and nothing else."""
-  with open(path, "rb") as file:
-    assert file.read() == model.serialized_model_proto()

@@ -4,6 +4,7 @@ import hashlib
 import html
 import json
 import os
+import re
 
 from trajvit.data.text.base import TextTokenizer
 from trajvit.data.text.clean import clean_caption
@@ -13,8 +14,11 @@ from trajvit.data.text.library import text_library
 START, END = "<|startoftext|>", "<|endoftext|>"
 
 _LAST = "</w>"  # marks the piece that ends a word
-# English endings, letters, one digit, or a run of anything but white space.
-_WORD = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
+# English endings, letters, one digit, or a run of anything but white space. The
+# long s, which lower case leaves, is an ending too.
+_WORD = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
+
+_ENDLESS_NUMBER = re.compile(r"&#[0-9]{1000,};?")
 
 
 class BytePairTokenizer(TextTokenizer):
@@ -95,12 +99,17 @@ class BytePairTokenizer(TextTokenizer):
   def words(self, caption):
     """The ids of the pieces of all words; none of them is a special id."""
     caption = clean_caption(caption) if self._clean else caption
-    caption = html.unescape(html.unescape(caption)).strip().lower()
+    caption = _unescape(_unescape(caption)).strip().lower()
     return self._tokenizer.encode(caption).ids
 
   def content(self):
     """The vocabulary with its merges, and whether captions are cleaned."""
     return [self._digest, self._clean]
+
+
+def _unescape(text: str) -> str:
+  """Resolves HTML entities, also numbers longer than Python reads."""
+  return html.unescape(_ENDLESS_NUMBER.sub("\ufffd", text))
 
 
 def _read_merges(

@@ -1,5 +1,6 @@
 """Word pieces of BERT's vocabulary."""
 
+import functools
 import unicodedata
 
 from trajvit.data.text.base import TextTokenizer
@@ -10,6 +11,7 @@ from trajvit.data.text.library import text_library
 PAD, UNK, CLS, SEP = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
 
 _LONGEST_WORD = 100  # longer ones are [UNK]
+_CHARACTERS = 2**16  # whose kind is kept in memory
 
 
 class WordPieceTokenizer(TextTokenizer):
@@ -90,24 +92,27 @@ def bert_words(text: str) -> list[str]:
   Control characters vanish; words are lower-cased, stripped of accents and
   split at white space, at punctuation and around CJK characters.
   """
-  text = "".join(char for char in text if not _vanishes(char))
-  spaced = []
-  for char in unicodedata.normalize("NFD", text.lower()):
-    category = unicodedata.category(char)
-    if category == "Mn":  # an accent
-      continue
-    if _is_punctuation(char, category) or _is_cjk(ord(char)):
-      spaced.append(f" {char} ")
-    else:
-      spaced.append(char)
-  return "".join(spaced).split()
+  text = "".join(map(_visible, text)).lower()
+  return "".join(map(_spaced, unicodedata.normalize("NFD", text))).split()
 
 
-def _vanishes(char: str) -> bool:
-  """Control characters and what stands for a decoding error."""
+@functools.lru_cache(_CHARACTERS)
+def _visible(char: str) -> str:
+  """The character, but nothing for a control and for a decoding error."""
   if char in "\t\n\r":
-    return False
-  return char == "\ufffd" or unicodedata.category(char) in ("Cc", "Cf")
+    return char
+  is_control = unicodedata.category(char) in ("Cc", "Cf")
+  return "" if is_control or char == "\ufffd" else char
+
+
+@functools.lru_cache(_CHARACTERS)
+def _spaced(char: str) -> str:
+  """The character, spaces around it if it is a word; nothing for an accent."""
+  category = unicodedata.category(char)
+  if category == "Mn":
+    return ""
+  is_word = _is_punctuation(char, category) or _is_cjk(ord(char))
+  return f" {char} " if is_word else char
 
 
 def _is_punctuation(char: str, category: str) -> bool:
