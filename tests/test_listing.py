@@ -8,6 +8,7 @@ import pytest
 import trajvit
 from trajvit import cli, listing
 from trajvit.chips import CHIPS
+from trajvit.data.transforms import VIEWS
 from trajvit.table import Table
 
 
@@ -22,8 +23,8 @@ def all_tables():
 
 def test_no_table_is_forgotten():
   listed = {id(table) for table in listing.TABLES.values()}
-  # A chip is named on a command line and in no config.
-  assert all_tables().keys() == listed | {id(CHIPS)}
+  # A chip is named on a command line, a view in an export, and not in a config.
+  assert all_tables().keys() == listed | {id(CHIPS), id(VIEWS)}
 
 
 @pytest.mark.parametrize("place", listing.TABLES)
