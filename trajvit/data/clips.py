@@ -166,7 +166,7 @@ class ClipReader:
 
     def choose(info):
       nonlocal tracks
-      first, count = _extent(stored, info.num_frames, info.fps)
+      first, count = clip_extent(stored, info.num_frames, info.fps)
       if pair:
         with _broken(stored.name):
           indices, tracks = self._read_tracks(
@@ -240,7 +240,9 @@ def _array_info(frames, fps) -> VideoInfo:
   return VideoInfo(count, fps, count / fps, width, height)
 
 
-def _extent(stored, num_frames, fps) -> tuple[int, int]:
+def clip_extent(
+  stored: StoredClip, num_frames: int, fps: float
+) -> tuple[int, int]:
   """Returns the first frame of a clip in its video, and how many it has.
 
   Frame i of a video is on screen from i / fps on; a clip has those that begin

@@ -48,7 +48,7 @@ class FileClips:
     self._tracks = tracks
     self._reader = ClipReader(clip, tracks)
     self._records = tuple(records)
-    places = sorted({_place(record) for record in self._records})
+    places = sorted({clip_place(record) for record in self._records})
     self._clip_ids = {place: i for i, place in enumerate(places)}
     captioned = sum(bool(record.captions) for record in self._records)
     logging.info(
@@ -73,6 +73,11 @@ class FileClips:
     """For how many clips tracks were extracted from pixels."""
     return self._reader.extracted
 
+  @property
+  def records(self) -> tuple[Record, ...]:
+    """The records, one a clip."""
+    return self._records
+
   def example(self, index: int, rng: np.random.Generator | None) -> Example:
     """Returns clip `index`; see `trajvit.data.example.Source`.
 
@@ -80,8 +85,12 @@ class FileClips:
       BrokenClip: the video or its sidecar pair cannot be read.
       ValueError: tracks must be extracted and the packages for it are missing.
     """
+    return self._reader.read(self.stored(index), rng)
+
+  def stored(self, index: int) -> StoredClip:
+    """Returns clip `index` as it is stored; no file of it is opened."""
     record = self._records[index]
-    stored = StoredClip(
+    return StoredClip(
       name=record.path,
       media=record.path,
       is_image=record.is_image,
@@ -92,7 +101,6 @@ class FileClips:
       end=record.end,
       sidecars=functools.partial(self._sidecar_pair, record),
     )
-    return self._reader.read(stored, rng)
 
   def fingerprint(self) -> str:
     """A short hash of the records, the clip's spec and the sizes of files.
@@ -160,7 +168,7 @@ class VideoFiles(FileClips):
     )
 
 
-def _place(record: Record) -> tuple:
+def clip_place(record: Record) -> tuple:
   """What two records of one clip have in common."""
   return record.path, record.start, record.end or np.inf
 
