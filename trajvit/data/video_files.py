@@ -94,7 +94,7 @@ class FileClips:
       name=record.path,
       media=record.path,
       is_image=record.is_image,
-      clip_id=self._clip_ids[_place(record)],
+      clip_id=self._clip_ids[clip_place(record)],
       captions=record.captions,
       label=record.label,
       start=record.start,
