@@ -125,3 +125,14 @@ def test_half_of_the_clips_are_blurred(frames):
     for seed in range(100)
   )
   assert 35 < count < 65
+
+
+def test_contrast_keeps_the_mean(rng):
+  """Of the clip as it is by then, whatever was jittered before."""
+  frames = rng.integers(60, 100, (2, 8, 8, 3), dtype=np.uint8)
+  level = colors.luma(colors.IDENTITY, colors.mean_color(frames))
+  step = Color(brightness=0, contrast=0.4, p=1, grayscale=0)
+  for seed in range(10):
+    got = step(make(frames), np.random.default_rng(seed)).frames
+    after = colors.luma(colors.IDENTITY, colors.mean_color(got))
+    assert abs(after - level) < 0.5

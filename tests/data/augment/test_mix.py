@@ -180,6 +180,17 @@ def test_what_is_drawn_depends_on_seed_and_position_alone():
     assert (mix(4, Mixing(), **other)[2].share != shares.share).any()
 
 
+def test_draws_are_not_those_of_the_examples():
+  """`data.order` makes a generator of the same two numbers."""
+  equal = 0
+  for seed in range(20):
+    _, _, shares = mix(2, Mixing(cutmix=0), seed)
+    rng = np.random.default_rng((seed, 0))
+    rng.random()
+    equal += shares.share[0] == round(256 * rng.beta(0.8, 0.8)) / 256
+  assert equal < 3
+
+
 def test_some_pairs_are_left_whole():
   examples, mixed, shares = mix(6, Mixing(p=0.0))
   assert mixed == examples and (shares.share == 1).all()
