@@ -16,7 +16,7 @@ from trajvit.data.masklets.annotation import Annotation, frame_numbers
 from trajvit.data.masklets.command import convert_manifest
 from trajvit.data.masklets.files import Options
 from trajvit.data.masklets.images import read_images
-from trajvit.data.masklets.run_lengths import read_run_lengths
+from trajvit.data.masklets.json_files import read_json
 from trajvit.data.tracks import read_sidecars, sidecar_paths
 from trajvit.data.video_files import VideoFiles
 
@@ -259,7 +259,7 @@ def test_json_that_is_no_annotation(tmp_path, content, message):
   path = tmp_path / "a.json"
   path.write_text(content)
   with pytest.raises(BrokenClip, match=message):
-    read_run_lengths(path)
+    read_json(path)
 
 
 def test_masks_that_do_not_fit_are_named(folder):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from run_length_encoder import compress, encode
 
-from trajvit.data.segmentation.run_length import decode_counts, decode_mask
+from trajvit.data.masklets.run_length import decode_counts, decode_mask
 
 
 def test_by_hand():

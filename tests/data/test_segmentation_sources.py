@@ -1,5 +1,6 @@
 """DAVIS, MOSE and YouTube-VIS from tiny copies of their folders."""
 
+import functools
 import json
 import re
 import shutil
@@ -18,6 +19,10 @@ SPEC = ClipSpec(
   frames=4, size=32, track_grid=16, max_tracks=8, sampler="uniform"
 )
 FRAMES, HEIGHT, WIDTH = 10, 32, 48
+# Copies of two or three videos.
+DAVIS = functools.partial(Davis2017, counts=False)
+MOSE = functools.partial(Mose, counts=False)
+YOUTUBE = functools.partial(YouTubeVis, counts=False)
 
 
 def film(number, frames=FRAMES):
@@ -114,7 +119,7 @@ def check(example, indices):
 
 
 def test_davis(davis):
-  source = Davis2017(clip=SPEC, root=str(davis))
+  source = DAVIS(clip=SPEC, root=str(davis))
   assert [video.name for video in source.videos] == ["goat", "bear"]
   indices = uniform(FRAMES, 4)
   for i in range(2):
@@ -135,8 +140,11 @@ def test_frames_are_those_of_the_sampler(davis):
     "uniform": [0, 3, 6, 9],
   }.items():
     spec = ClipSpec(**{**vars(SPEC), "sampler": name})
-    check(Davis2017(clip=spec, root=str(davis)).example(0, None), indices)
-  drawn = Davis2017(
+    check(
+      DAVIS(clip=spec, root=str(davis)).example(0, None),
+      indices,
+    )
+  drawn = DAVIS(
     clip=ClipSpec(**{**vars(SPEC), "sampler": "random_segment"}),
     root=str(davis),
   )
@@ -150,13 +158,13 @@ def test_a_short_video_repeats_frames(davis):
   for root in ("JPEGImages", "Annotations"):
     for path in sorted((davis / root / "480p" / "goat").iterdir())[2:]:
       path.unlink()
-  example = Davis2017(clip=SPEC, root=str(davis)).example(0, None)
+  example = DAVIS(clip=SPEC, root=str(davis)).example(0, None)
   check(example, [0, 0, 1, 1])
 
 
 def test_tracks_follow_the_pixels_under_augmentation(davis):
   spec = ClipSpec(**{**vars(SPEC), "augment": "crop_flip"})
-  source = Davis2017(clip=spec, root=str(davis))
+  source = DAVIS(clip=spec, root=str(davis))
   seen = set()
   for seed in range(8):
     example = source.example(0, np.random.default_rng(seed))
@@ -173,14 +181,14 @@ def test_tracks_follow_the_pixels_under_augmentation(davis):
 
 def test_the_largest_objects_are_kept(davis):
   spec = ClipSpec(**{**vars(SPEC), "max_tracks": 1})
-  example = Davis2017(clip=spec, root=str(davis)).example(0, None)
+  example = DAVIS(clip=spec, root=str(davis)).example(0, None)
   assert example.dropped_tracks == 1
   assert set(np.unique(example.tracks)) == {-1, 0}
   assert (example.tracks[-1] == 0).any()  # object 1, which is always there
 
 
 def test_mose_frames_without_annotation_are_empty(mose):
-  source = Mose(clip=SPEC, root=str(mose))
+  source = MOSE(clip=SPEC, root=str(mose))
   assert [video.name for video in source.videos] == ["a1", "b2"]
   check(source.example(0, None), uniform(FRAMES, 4))
   for frame in (3, 9):
@@ -191,7 +199,7 @@ def test_mose_frames_without_annotation_are_empty(mose):
 
 
 def test_youtube_vis(youtube):
-  source = YouTubeVis(clip=SPEC, annotations=str(youtube))
+  source = YOUTUBE(clip=SPEC, annotations=str(youtube))
   assert [video.name for video in source.videos] == ["v0", "v2"]
   example = source.example(1, None)
   np.testing.assert_allclose(example.times, uniform(FRAMES, 4) / 6, rtol=1e-6)
@@ -206,15 +214,15 @@ def test_youtube_vis_in_another_folder(youtube, tmp_path):
   elsewhere = tmp_path / "elsewhere"
   shutil.move(tmp_path / "JPEGImages", elsewhere)
   with pytest.raises(ValueError, match="missing: .*JPEGImages"):
-    YouTubeVis(clip=SPEC, annotations=str(youtube))
+    YOUTUBE(clip=SPEC, annotations=str(youtube))
   source = YouTubeVis(
-    clip=SPEC, annotations=str(youtube), images=str(elsewhere)
+    counts=False, clip=SPEC, annotations=str(youtube), images=str(elsewhere)
   )
   assert source.example(0, None).frames.shape == (4, 32, 32, 3)
 
 
 def test_missing_files_are_named(davis):
-  source = Davis2017(clip=SPEC, root=str(davis))
+  source = DAVIS(clip=SPEC, root=str(davis))
   for frame in (0, 3, 9):
     (davis / "Annotations/480p/goat" / f"{frame:05d}.png").unlink()
   with pytest.raises(BrokenClip, match="goat: no .*00000.png, .*3.png, .*9.p"):
@@ -224,28 +232,28 @@ def test_missing_files_are_named(davis):
   with pytest.raises(BrokenClip, match="bear: no .*00000.jpg, .*00003.jpg"):
     source.example(1, None)
   with pytest.raises(ValueError, match="no frames .* in .*bear"):
-    Davis2017(clip=SPEC, root=str(davis))
+    DAVIS(clip=SPEC, root=str(davis))
   shutil.rmtree(davis / "JPEGImages/480p/bear")
   (davis / "ImageSets/2017/val.txt").write_text("bear\ngoat\nx1\nx2\nx3\n")
   with pytest.raises(ValueError) as caught:
-    Davis2017(clip=SPEC, root=str(davis))
+    DAVIS(clip=SPEC, root=str(davis))
   assert re.match("7 folders missing: .* and 3 more$", str(caught.value))
   with pytest.raises(ValueError, match=r"no list of videos: .*test-dev\.txt"):
-    Davis2017(clip=SPEC, root=str(davis), split="test-dev")
+    DAVIS(clip=SPEC, root=str(davis), split="test-dev")
   shutil.rmtree(davis / "Annotations")
   with pytest.raises(ValueError, match="1 folders missing: .*Annotations"):
-    Davis2017(clip=SPEC, root=str(davis))
+    DAVIS(clip=SPEC, root=str(davis))
 
 
 def test_a_missing_split(mose):
   with pytest.raises(ValueError, match="2 folders missing: .*train/JPEGImages"):
-    Mose(clip=SPEC, root=str(mose), split="train")
+    MOSE(clip=SPEC, root=str(mose), split="train")
   with pytest.raises(ValueError, match="fps must be positive, got 0"):
-    Mose(clip=SPEC, root=str(mose), fps=0)
+    MOSE(clip=SPEC, root=str(mose), fps=0)
 
 
 def test_annotations_that_are_wrong_break_the_clip(davis):
-  source = Davis2017(clip=SPEC, root=str(davis))
+  source = DAVIS(clip=SPEC, root=str(davis))
   path = davis / "Annotations/480p/goat/00003.png"
   Image.fromarray(np.zeros((HEIGHT, WIDTH, 3), np.uint8)).save(path)
   with pytest.raises(BrokenClip, match="palette or grey image .* mode RGB"):
@@ -272,12 +280,14 @@ def test_masks_that_are_wrong_break_the_clip(youtube):
   ):
     masks[3] = mask
     youtube.write_text(json.dumps(data))
-    source = YouTubeVis(clip=SPEC, annotations=str(youtube))
+    source = YOUTUBE(clip=SPEC, annotations=str(youtube))
     with pytest.raises(BrokenClip, match=message):
       source.example(0, None)
   del masks[3:]  # fewer masks than frames: the object is gone
   youtube.write_text(json.dumps(data))
-  example = YouTubeVis(clip=SPEC, annotations=str(youtube)).example(0, None)
+  example = YouTubeVis(
+    counts=False, clip=SPEC, annotations=str(youtube)
+  ).example(0, None)
   assert (example.tracks[1:] <= 0).all()
 
 
@@ -307,12 +317,39 @@ def test_masks_that_are_wrong_break_the_clip(youtube):
 def test_files_that_are_no_annotations(youtube, content, message):
   youtube.write_text(json.dumps(content))
   with pytest.raises(ValueError, match=f"instances.json: .*{message}"):
-    YouTubeVis(clip=SPEC, annotations=str(youtube))
+    YOUTUBE(clip=SPEC, annotations=str(youtube))
+
+
+def test_counts_of_the_releases(davis, mose, youtube):
+  """All three are held to them unless told otherwise."""
+  for make, message in (
+    (lambda: Davis2017(clip=SPEC, root=str(davis)), "DAVIS-2017 val: .* 30"),
+    (lambda: Mose(clip=SPEC, root=str(mose)), "MOSE valid: expected 311 vid"),
+    (
+      lambda: YouTubeVis(clip=SPEC, annotations=str(youtube)),
+      "YouTube-VIS 2019: expected 2238 videos, found 3; expected 40 categor",
+    ),
+    (
+      lambda: YouTubeVis(clip=SPEC, annotations=str(youtube), release="2021"),
+      "YouTube-VIS 2021: expected 2985 videos, found 3",
+    ),
+  ):
+    with pytest.raises(ValueError, match=message):
+      make()
+  lists = davis / "ImageSets" / "2017"
+  (lists / "mine.txt").write_text("goat\n")
+  with pytest.raises(ValueError, match="counts are known of train, val, test"):
+    Davis2017(clip=SPEC, root=str(davis), split="mine")
+  assert len(DAVIS(clip=SPEC, root=str(davis), split="mine")) == 1
+  with pytest.raises(ValueError, match="release must be one of 2019, 2021, go"):
+    YOUTUBE(clip=SPEC, annotations=str(youtube), release="2022")
 
 
 def test_fingerprints(davis, youtube):
   def print_of(**options):
-    return Davis2017(clip=SPEC, root=str(davis), **options).fingerprint()
+    return Davis2017(
+      counts=False, clip=SPEC, root=str(davis), **options
+    ).fingerprint()
 
   first = print_of()
   assert first == print_of()
@@ -324,7 +361,7 @@ def test_fingerprints(davis, youtube):
   assert len({first, second, print_of()}) == 3
 
   def of_json():
-    source = YouTubeVis(clip=SPEC, annotations=str(youtube))
+    source = YOUTUBE(clip=SPEC, annotations=str(youtube))
     return source.fingerprint()
 
   before = of_json()
@@ -337,9 +374,9 @@ def test_through_the_loader(davis, mose, youtube):
   (davis / "Annotations/480p/goat/00003.png").unlink()
   data = dict(batch_size=3, clip=vars(SPEC), loader=dict(num_threads=0))
   for spec, missing in (
-    (dict(name="davis_2017", root=str(davis)), 1),
-    (dict(name="mose", root=str(mose)), 0),
-    (dict(name="youtube_vis", annotations=str(youtube)), 0),
+    (dict(name="davis_2017", counts=False, root=str(davis)), 1),
+    (dict(name="mose", counts=False, root=str(mose)), 0),
+    (dict(name="youtube_vis", counts=False, annotations=str(youtube)), 0),
   ):
     assert spec["name"] in SOURCES
     ((batch, info),) = build_loader(data, spec, seed=0).evaluate()

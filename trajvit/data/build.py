@@ -5,10 +5,17 @@ import dataclasses
 from trajvit.data.augment.mix import Mixing
 from trajvit.data.benchmarks.source import BenchmarkFiles
 from trajvit.data.example import ClipSpec, Source
+from trajvit.data.formats import ArrayRecordClips, TarClips
 from trajvit.data.loader import Loader
 from trajvit.data.mixture import Mixture
 from trajvit.data.packing import Packing
-from trajvit.data.segmentation import Davis2017, Mose, YouTubeVis
+from trajvit.data.segmentation import (
+  Davis2017,
+  Mose,
+  SaV,
+  SaVTrain,
+  YouTubeVis,
+)
 from trajvit.data.shapes import batch_shapes, model_context
 from trajvit.data.synthetic import MovingSprites
 from trajvit.data.text import TEXT_TOKENIZERS
@@ -19,12 +26,16 @@ from trajvit.types import Batch
 SOURCES = Table(
   "source",
   {
+    "array_record": ArrayRecordClips,
     "benchmark": BenchmarkFiles,
     "davis_2017": Davis2017,
     "mixture": Mixture,
     "mose": Mose,
     "moving_sprites": MovingSprites,
+    "sa_v": SaV,
+    "sa_v_train": SaVTrain,
     "video_files": VideoFiles,
+    "webdataset": TarClips,
     "youtube_vis": YouTubeVis,
   },
 )

@@ -25,7 +25,7 @@ from trajvit.data.masklets.annotation import (
   frame_numbers,
 )
 from trajvit.data.masklets.images import read_images
-from trajvit.data.masklets.run_lengths import read_run_lengths
+from trajvit.data.masklets.json_files import read_json
 from trajvit.data.sidecar_stream import count_tracks
 from trajvit.data.sidecar_writer import SidecarWriter
 from trajvit.data.tracks import sidecar_paths
@@ -96,7 +96,7 @@ def convert_file(
     info = probe(record.path)
     folder = pathlib.Path(options.source)
     path = find_annotation(folder, stem, options.suffix)
-    read = read_images if path.is_dir() else read_run_lengths
+    read = read_images if path.is_dir() else read_json
     annotation = read(path)
     frames = frame_numbers(annotation, info.num_frames, options.step)
     if len(frames) == info.num_frames and options.fill != "thin":

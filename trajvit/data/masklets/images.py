@@ -22,7 +22,7 @@ from trajvit.data.masklets.annotation import (
   is_frame,
   paint_objects,
 )
-from trajvit.data.segmentation.index_image import read_labels
+from trajvit.data.masklets.index_image import read_labels
 from trajvit.data.video_reader import one_line
 
 _MAX_OBJECT = 254

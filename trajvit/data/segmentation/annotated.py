@@ -103,7 +103,7 @@ class AnnotatedVideos(abc.ABC):
       BrokenClip: an image or an annotation is missing or cannot be read.
     """
     video, spec = self.videos[index], self._clip
-    indices = self._sampler(len(video.frames), spec.frames, rng)
+    indices = self._sampler(self._length(video), spec.frames, rng)
     chosen, order = np.unique(indices, return_inverse=True)
     frames = self._frames(video, chosen)  # [n, H', W', 3]
     labels = self.labels(index, chosen, frames.shape[1:3])  # [n, H', W']
@@ -129,6 +129,10 @@ class AnnotatedVideos(abc.ABC):
       row += map(file_size, video.frames)
       digest.update(json.dumps(row).encode())
     return digest.hexdigest()[:16]
+
+  def _length(self, video: FrameVideo) -> int:
+    """How many frames a video has that a clip may be made of."""
+    return len(video.frames)
 
   def _frames(self, video: FrameVideo, indices) -> np.ndarray:
     """Returns frames [n, H, W, 3] uint8, all of one size."""

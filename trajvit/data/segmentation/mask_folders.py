@@ -4,10 +4,14 @@ import hashlib
 import json
 import os
 import pathlib
+from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 
+from trajvit.data.benchmarks.counts import check_counts
 from trajvit.data.example import BrokenClip, ClipSpec
+from trajvit.data.masklets.index_image import read_labels
 from trajvit.data.segmentation.annotated import (
   AnnotatedVideos,
   FrameVideo,
@@ -15,7 +19,6 @@ from trajvit.data.segmentation.annotated import (
   file_size,
   require_files,
 )
-from trajvit.data.segmentation.index_image import read_labels
 
 
 class _MaskFolders(AnnotatedVideos):
@@ -30,12 +33,14 @@ class _MaskFolders(AnnotatedVideos):
     names: list[str],
     fps: float,
     missing_is_empty: bool,
+    expected: tuple[str, dict[str, int]] | None,
   ):
     """Lists the frames; files are opened when their clip is asked for.
 
     Raises:
       ValueError: there is no video, or folders are missing or empty, which
-        are all counted and the first ones named.
+        are all counted and the first ones named; or there are not as many
+        videos as `expected`, whose first part names the split.
     """
     missing = [str(x) for x in (images, masks) if not x.is_dir()]
     if not missing:
@@ -50,6 +55,8 @@ class _MaskFolders(AnnotatedVideos):
     empty = [str(images / x.name) for x in videos if not x.frames]
     if empty or not videos:
       raise ValueError(f"no frames (*.jpg) in {enumerated(empty) or images}")
+    if expected is not None:
+      check_counts(*expected, {"videos": len(videos)})
     super().__init__(clip=clip, videos=videos, fps=fps)
     self._masks, self._missing_is_empty = masks, missing_is_empty
 
@@ -91,7 +98,21 @@ class Davis2017(_MaskFolders):
   and the names of a split's videos in ImageSets/2017/<split>.txt. A frame that
   is chosen and has no annotation makes its clip a broken one. Source:
   Pont-Tuset et al., arXiv:1704.00675.
+
+  The protocol is `val`, scored on all objects of all 30 videos, without being
+  told what to follow. Of `test-dev` and `test-challenge` only the first frames
+  are annotated in public.
+
+  Attributes:
+    videos_of: split -> how many videos are in its list.
   """
+
+  videos_of: ClassVar = {
+    "train": 60,
+    "val": 30,
+    "test-dev": 30,
+    "test-challenge": 30,
+  }
 
   def __init__(
     self,
@@ -101,6 +122,7 @@ class Davis2017(_MaskFolders):
     split: str = "val",
     resolution: str = "480p",
     fps: float = 24.0,
+    counts: bool = True,
   ):
     """Reads the list of the split and lists its frames.
 
@@ -110,9 +132,11 @@ class Davis2017(_MaskFolders):
       split: the name of a list in ImageSets/2017.
       resolution: the folder of that name, "480p" or "Full-Resolution".
       fps: frames a second, for `times`.
+      counts: whether there must be as many videos as in the release.
 
     Raises:
-      ValueError: files or folders are missing; the message names them.
+      ValueError: files or folders are missing, which the message names, or the
+        number of videos is another one.
     """
     folder = pathlib.Path(root)
     listed = folder / "ImageSets" / "2017" / f"{split}.txt"
@@ -125,6 +149,7 @@ class Davis2017(_MaskFolders):
       names=listed.read_text(encoding="utf-8").split(),
       fps=fps,
       missing_is_empty=False,
+      expected=expected_videos("DAVIS-2017", self.videos_of, split, counts),
     )
 
 
@@ -135,8 +160,14 @@ class Mose(_MaskFolders):
   <split>/Annotations/<video>/*.png. A frame without annotation has no object,
   as in the published grouping scores; of the public `valid` split only the
   first frames are annotated, so measure on videos of `train` that were not
-  trained on. Source: Ding et al., arXiv:2302.01872.
+  trained on. Source: Ding et al., arXiv:2302.01872; the counts are those of its
+  first release, MOSEv1, of 2,149 videos.
+
+  Attributes:
+    videos_of: split -> how many videos it has.
   """
+
+  videos_of: ClassVar = {"train": 1507, "valid": 311, "test": 331}
 
   def __init__(
     self,
@@ -145,6 +176,7 @@ class Mose(_MaskFolders):
     root: str,
     split: str = "valid",
     fps: float = 1.0,
+    counts: bool = True,
   ):
     """Lists the videos and their frames.
 
@@ -154,9 +186,11 @@ class Mose(_MaskFolders):
       split: the folder of that name.
       fps: frames a second, which the files do not tell; with 1, `times` are
         frame numbers.
+      counts: whether there must be as many videos as in the release.
 
     Raises:
-      ValueError: folders are missing or empty; the message names them.
+      ValueError: folders are missing or empty, which the message names, or the
+        number of videos is another one.
     """
     images = pathlib.Path(root) / split / "JPEGImages"
     names = [x.name for x in images.glob("*") if x.is_dir()]
@@ -167,4 +201,23 @@ class Mose(_MaskFolders):
       names=sorted(names),
       fps=fps,
       missing_is_empty=True,
+      expected=expected_videos("MOSE", self.videos_of, split, counts),
     )
+
+
+def expected_videos(
+  name: str, videos_of: Mapping[str, int], split: str, counts: bool
+) -> tuple[str, dict[str, int]] | None:
+  """Returns what `check_counts` expects of a split, None without `counts`.
+
+  Raises:
+    ValueError: nothing is known of this split.
+  """
+  if not counts:
+    return None
+  if split not in videos_of:
+    raise ValueError(
+      f"{name}: counts are known of {', '.join(videos_of)}, not of {split!r}; "
+      "counts=False takes what is there"
+    )
+  return f"{name} {split}", {"videos": videos_of[split]}

@@ -4,13 +4,15 @@ import collections
 import hashlib
 import json
 import pathlib
+from typing import ClassVar
 
 import numpy as np
 from absl import logging
 
+from trajvit.data.benchmarks.counts import check_counts
 from trajvit.data.example import BrokenClip, ClipSpec
+from trajvit.data.masklets.run_length import decode_mask
 from trajvit.data.segmentation.annotated import AnnotatedVideos, FrameVideo
-from trajvit.data.segmentation.run_length import decode_mask
 
 
 class YouTubeVis(AnnotatedVideos):
@@ -22,7 +24,19 @@ class YouTubeVis(AnnotatedVideos):
   where two overlap the later one owns the pixel. Videos without an object are
   left out, as in the published grouping scores. Source: Yang et al.,
   arXiv:1905.04804.
+
+  Annotations of the validation and test videos are not public: the protocol is
+  to measure on videos of the training file that were not trained on, and the
+  counts are of that file, before any are left out.
+
+  Attributes:
+    releases: release -> what its training file holds.
   """
+
+  releases: ClassVar = {
+    "2019": {"videos": 2238, "categories": 40},
+    "2021": {"videos": 2985, "categories": 40},
+  }
 
   def __init__(
     self,
@@ -31,6 +45,8 @@ class YouTubeVis(AnnotatedVideos):
     annotations: str,
     images: str = "",
     fps: float = 6.0,
+    release: str = "2019",
+    counts: bool = True,
   ):
     """Reads the annotations, which stay in memory.
 
@@ -40,11 +56,18 @@ class YouTubeVis(AnnotatedVideos):
       images: the folder that the names of frames start from; "" is JPEGImages
         beside `annotations`.
       fps: frames a second, for `times`: of thirty, every fifth is annotated.
+      release: which training file `annotations` is, "2019" or "2021"; it only
+        matters for `counts`.
+      counts: whether it must hold what that file does.
 
     Raises:
       ValueError: the file or the folder is missing, the file is not as above,
-        or no video has an object.
+        holds something else than expected, or no video has an object.
     """
+    if release not in self.releases:
+      raise ValueError(
+        f"release must be one of {', '.join(self.releases)}, got {release!r}"
+      )
     path = pathlib.Path(annotations)
     folder = pathlib.Path(images) if images else path.parent / "JPEGImages"
     missing = [str(path)] * (not path.is_file())
@@ -52,7 +75,10 @@ class YouTubeVis(AnnotatedVideos):
     if missing:
       raise ValueError(f"missing: {', '.join(missing)}")
     content = path.read_bytes()
-    listed, objects = _parse(path, content)
+    listed, objects, categories = _parse(path, content)
+    if counts:
+      found = {"videos": len(listed), "categories": categories}
+      check_counts(f"YouTube-VIS {release}", self.releases[release], found)
     kept = [video for video in listed if objects[video["id"]]]
     if not kept:
       raise ValueError(f"{path}: none of {len(listed)} videos has an object")
@@ -94,8 +120,9 @@ class YouTubeVis(AnnotatedVideos):
     return self._digest
 
 
-def _parse(path, content) -> tuple[list[dict], dict]:
-  """Returns the videos, and by their ids the masks of every object.
+def _parse(path, content) -> tuple[list[dict], dict, int]:
+  """Returns the videos, by their ids the masks of every object, and how many
+  categories there are.
 
   Raises:
     ValueError: the file is not as the class says.
@@ -114,7 +141,7 @@ def _parse(path, content) -> tuple[list[dict], dict]:
       number, names = video["id"], video["file_names"]
       if not names:
         raise ValueError(f"video {number} has no frames")
-    return data["videos"], objects
+    return data["videos"], objects, len(data.get("categories", ()))
   except (KeyError, TypeError) as error:
     raise ValueError(
       f"{path}: expected videos with id and file_names, and annotations with "

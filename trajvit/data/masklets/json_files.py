@@ -9,7 +9,7 @@ Two layouts are read:
       objects by name, in the order of the file, and numbers of frames
 
 A mask is `{"size": [H, W], "counts": ...}` as COCO has it, see
-`segmentation.run_length`, or null where the object is absent.
+`run_length.py`, or null where the object is absent.
 """
 
 import json
@@ -23,10 +23,10 @@ from trajvit.data.masklets.annotation import (
   is_frame,
   paint_objects,
 )
-from trajvit.data.segmentation.run_length import decode_mask
+from trajvit.data.masklets.run_length import decode_mask
 
 
-def read_run_lengths(path: pathlib.Path) -> Annotation:
+def read_json(path: pathlib.Path) -> Annotation:
   """Returns the masklets of a JSON file, whose masks are decoded when asked.
 
   Raises:
