@@ -5,7 +5,8 @@ import importlib
 
 # tool -> (module with `add_arguments(parser)` and `run(args)`, help).
 TOOLS = {
-  "check": ("trajvit.data.check", "open every file of a manifest"),
+  "check": ("trajvit.data.check.command", "decode every clip, propose sizes"),
+  "pack": ("trajvit.data.formats.command", "pack clips into few files"),
   "tracks": ("trajvit.data.extract.command", "extract tracks from pixels"),
   "masklets": ("trajvit.data.masklets.command", "make tracks of masklets"),
   "quality": ("trajvit.data.quality.command", "say how good tracks are"),

@@ -6,8 +6,9 @@ reason. Files are closed when a function returns.
 
 import contextlib
 import fractions
+import itertools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import av
 import numpy as np
@@ -116,19 +117,35 @@ def write_video(
     ValueError: `frames` is not as above.
     OSError: the file cannot be written.
   """
-  if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8:
-    raise ValueError(
-      f"frames must be [T, H, W, 3] uint8, got {frames.dtype} {frames.shape}"
-    )
-  if not len(frames) or frames.shape[1] % 2 or frames.shape[2] % 2:
-    raise ValueError(
-      "frames must be at least one, of even height and width, got "
-      f"{len(frames)} of {frames.shape[1]} x {frames.shape[2]}"
-    )
+  write_video_pieces(path, [frames], fps, key_interval=key_interval)
+
+
+def write_video_pieces(
+  path: str | os.PathLike,
+  pieces: Iterable[np.ndarray],
+  fps: float,
+  *,
+  key_interval: int = 12,
+) -> None:
+  """Like `write_video`, of frames that come a piece at a time.
+
+  Args:
+    path: the file; its suffix names the container.
+    pieces: one or more of [n, H, W, 3] uint8 RGB, all of one size, as above.
+    fps: frame rate.
+    key_interval: frames from one key frame to the next.
+
+  Raises:
+    ValueError: a piece is not as above.
+    OSError: the file cannot be written.
+  """
+  pieces = iter(pieces)
+  first = next(pieces)
+  _check_frames(first)
   with av.open(os.fspath(path), "w") as container:
     rate = fractions.Fraction(fps).limit_denominator(1001)
     stream = container.add_stream(_encoder(), rate=rate)
-    stream.height, stream.width = frames.shape[1:3]
+    stream.height, stream.width = first.shape[1:3]
     stream.pix_fmt = "yuv420p"
     stream.gop_size = key_interval
     if stream.codec_context.name == "libx264":
@@ -138,12 +155,26 @@ def write_video(
         "preset": "veryfast",
         "x264-params": "mbtree=0",
       }
-    for frame in frames:
-      picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
-      # By several threads the conversion is not always the same to the bit.
-      picture = picture.reformat(format=stream.pix_fmt, threads=1)
-      container.mux(stream.encode(picture))
+    for frames in itertools.chain([first], pieces):
+      for frame in frames:
+        picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+        # By several threads the conversion is not always the same to the bit.
+        picture = picture.reformat(format=stream.pix_fmt, threads=1)
+        container.mux(stream.encode(picture))
     container.mux(stream.encode(None))
+
+
+def _check_frames(frames) -> None:
+  """Raises ValueError for what cannot be encoded."""
+  if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8:
+    raise ValueError(
+      f"frames must be [T, H, W, 3] uint8, got {frames.dtype} {frames.shape}"
+    )
+  if not len(frames) or frames.shape[1] % 2 or frames.shape[2] % 2:
+    raise ValueError(
+      "frames must be at least one, of even height and width, got "
+      f"{len(frames)} of {frames.shape[1]} x {frames.shape[2]}"
+    )
 
 
 def _encoder() -> str:

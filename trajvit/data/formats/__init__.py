@@ -1,0 +1,7 @@
+"""Packed clips: many to a file, read at random, prepared by `trajvit data`."""
+
+from trajvit.data.formats.array_record import ArrayRecordClips
+from trajvit.data.formats.tar import TarClips
+from trajvit.data.formats.verify import verify_shards
+
+__all__ = ["ArrayRecordClips", "TarClips", "verify_shards"]
