@@ -207,7 +207,7 @@ def test_says_what_is_missing():
   with pytest.raises(ValueError, match="needs a caption"):
     Retrieval(loader).run(predict, variables)
   loader.captions = None
-  with pytest.raises(ValueError, match="text and clip_id"):
+  with pytest.raises(ValueError, match="need batches with text"):
     Retrieval(loader).run(predict, variables)
   loader, variables = paired(4)
 
@@ -215,7 +215,7 @@ def test_says_what_is_missing():
     outputs = predict(variables, batch)
     return dict(outputs, text_embedding=outputs["text_embedding"][:, 0])
 
-  with pytest.raises(ValueError, match=r"embeddings \(5, 1, 8\), got"):
+  with pytest.raises(ValueError, match=r"embeddings .*'E'.*, got"):
     Retrieval(loader).run(flat, variables)
   with pytest.raises(ValueError, match="groups must be"):
     Retrieval(loader, groups=1)

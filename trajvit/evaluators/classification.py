@@ -1,10 +1,8 @@
 """Classification: how often the class of a clip is found."""
 
-import contextlib
-import functools
-
-import jax
 import numpy as np
+
+from trajvit.evaluators.features import Features, embed, known_labels
 
 
 class Classification:
@@ -13,6 +11,8 @@ class Classification:
   A tie counts against us: a class that is as likely as the true one stands in
   front of it.
   """
+
+  wanted = ("logits",)
 
   def __init__(self, loader, *, top: tuple[int, ...] = (1, 5)):
     """Checks the arguments; nothing is read yet.
@@ -29,12 +29,19 @@ class Classification:
     self.loader, self.top = loader, tuple(top)
 
   def run(self, predict, variables) -> dict[str, float]:
-    """Returns the metrics of all clips that can be read.
+    """Returns `score` of all clips that can be read, see `features.embed`.
 
     Args:
-      predict: `(variables, batch) -> outputs` with `logits` [B, C]. Compiled
-        once for every `predict`, so hand in the same one again.
+      predict: `(variables, batch) -> outputs` with `logits` [B, C].
       variables: of the model.
+    """
+    return self.score(embed(self.loader, predict, variables, self.wanted))
+
+  def score(self, features: Features) -> dict[str, float]:
+    """Returns the metrics.
+
+    Args:
+      features: "logits".
 
     Returns:
       top<k>: percent of the labelled clips whose class is in the k likeliest.
@@ -48,57 +55,55 @@ class Classification:
       ValueError: no labelled clip, or a label beyond the classes.
       FloatingPointError: a logit of a labelled clip is not finite.
     """
-    ranks, labels, unlabelled, missing = self._ranks(predict, variables)
+    known = known_labels(features, "classification")
+    labels = features.label[known]
     if not len(labels):
       raise ValueError("classification needs a clip with a label, got none")
-    classes = np.unique(labels)
-    by_class = [_percent(ranks[labels == c] == 1) for c in classes]
+    ranks = class_ranks(features.finite("logits", known), labels)
     return {
-      **{f"top{k}": _percent(ranks <= k) for k in self.top},
-      "mean_class_accuracy": float(np.mean(by_class)),
-      "n_classes": float(len(classes)),
+      **top_accuracies(ranks, labels, self.top),
       "n_evaluated": float(len(labels)),
-      "n_unlabelled": float(unlabelled),
-      "n_missing": float(missing),
+      "n_unlabelled": float((~known).sum()),
+      "n_missing": float(len(features.missing)),
     }
 
-  def _ranks(self, predict, variables):
-    """Rank of the true class and label of every labelled clip, two counts."""
-    ranks, labels, unlabelled, missing = [], [], 0, 0
-    with contextlib.closing(self.loader.evaluate()) as batches:
-      for batch, info in batches:
-        missing += len(info.skipped)
-        if batch.label is None:
-          raise ValueError("classification needs batch.label, got None")
-        label = np.asarray(batch.label)
-        valid = (
-          np.ones(len(label), bool) if batch.valid is None else batch.valid
-        )
-        known = np.asarray(valid) & (label >= 0)
-        unlabelled += int((np.asarray(valid) & ~known).sum())
-        logits = np.asarray(_logits(predict, variables, batch))[known]
-        label = label[known]
-        if (label >= logits.shape[1]).any():
-          raise ValueError(
-            f"the model knows {logits.shape[1]} classes, got label "
-            f"{label.max()}: set model.num_classes"
-          )
-        if not np.isfinite(logits).all():
-          raise FloatingPointError("logits of a clip are not finite")
-        true = np.take_along_axis(logits, label[:, None], axis=1)
-        ranks.append((logits >= true).sum(1))
-        labels.append(label)
-    none = [np.zeros(0, int)]
-    return (
-      *map(np.concatenate, (none + ranks, none + labels)),
-      unlabelled,
-      missing,
+
+def class_ranks(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+  """Returns [n] integers from 1: how many classes are at least as likely.
+
+  Args:
+    logits: [n, C] float.
+    labels: [n] integers from 0.
+
+  Raises:
+    ValueError: a label beyond the classes.
+  """
+  if (labels >= logits.shape[1]).any():
+    raise ValueError(
+      f"the model knows {logits.shape[1]} classes, got label "
+      f"{labels.max()}: set model.num_classes"
     )
+  true = np.take_along_axis(logits, labels[:, None], axis=1)
+  return (logits >= true).sum(1)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _logits(predict, variables, batch):
-  return predict(variables, batch)["logits"]
+def top_accuracies(
+  ranks: np.ndarray, labels: np.ndarray, top: tuple[int, ...]
+) -> dict[str, float]:
+  """Returns top<k>, mean_class_accuracy and n_classes of n clips.
+
+  Args:
+    ranks: [n], of the true class.
+    labels: [n], at least one.
+    top: how many classes may be named.
+  """
+  classes = np.unique(labels)
+  by_class = [_percent(ranks[labels == c] == 1) for c in classes]
+  return {
+    **{f"top{k}": _percent(ranks <= k) for k in top},
+    "mean_class_accuracy": float(np.mean(by_class)),
+    "n_classes": float(len(classes)),
+  }
 
 
 def _percent(hits):

@@ -1,13 +1,9 @@
 """A linear probe of a clip's embedding, at every budget of nested tokens."""
 
-import contextlib
-import dataclasses
-import functools
-
-import jax
 import numpy as np
 
-from trajvit.evaluators.made_frames import check_budgets, with_budget
+from trajvit.evaluators.features import Features, embed, known_labels
+from trajvit.evaluators.made_frames import check_budgets
 from trajvit.evaluators.ridge import ridge_accuracy
 
 
@@ -42,13 +38,25 @@ class LinearProbe:
     self.loader, self.budgets = loader, check_budgets(budgets)
     self.folds, self.penalty = folds, penalty
 
+  @property
+  def wanted(self) -> tuple[str, ...]:
+    """The features that `score` reads."""
+    return ("video", *(f"video@{budget}" for budget in self.budgets))
+
   def run(self, predict, variables) -> dict[str, float]:
-    """Returns the metrics of all clips that can be read.
+    """Returns `score` of all clips that can be read, see `features.embed`.
 
     Args:
       predict: `(variables, batch) -> outputs` with `video_embedding` [B, E].
-        Compiled once for every `predict`, so hand in the same one again.
       variables: of the model.
+    """
+    return self.score(embed(self.loader, predict, variables, self.wanted))
+
+  def score(self, features: Features) -> dict[str, float]:
+    """Returns the metrics.
+
+    Args:
+      features: as `wanted`.
 
     Returns:
       accuracy: percent of the labelled clips, with all tokens.
@@ -60,12 +68,17 @@ class LinearProbe:
       ValueError: fewer labelled clips than folds, or none.
       FloatingPointError: an embedding is not finite.
     """
-    features, labels, missing = self._embed(predict, variables)
+    known = known_labels(features, "a probe")
+    labels = features.label[known]
+    if len(labels) < self.folds:
+      raise ValueError(
+        f"a probe of {self.folds} folds needs as many clips with a label, got "
+        f"{len(labels)}"
+      )
     fold = np.arange(len(labels)) % self.folds
     metrics = {}
-    for budget, x in features.items():
-      if not np.isfinite(x).all():
-        raise FloatingPointError("embeddings to probe are not finite")
+    for name in self.wanted:
+      x = features.finite(name, known)
       found = [
         ridge_accuracy(
           x[fold != k],
@@ -77,42 +90,11 @@ class LinearProbe:
         * (fold == k).sum()
         for k in range(self.folds)
       ]
-      name = "accuracy" if budget is None else f"accuracy@{budget}"
-      metrics[name] = float(sum(found) / len(labels))
+      metric = name.replace("video", "accuracy")
+      metrics[metric] = float(sum(found) / len(labels))
     common = np.unique(labels, return_counts=True)[1].max()
     return metrics | {
       "chance": 100.0 * float(common) / len(labels),
       "n_evaluated": float(len(labels)),
-      "n_missing": float(missing),
+      "n_missing": float(len(features.missing)),
     }
-
-  def _embed(self, predict, variables):
-    """Embeddings of the labelled clips by budget, their labels, and missing."""
-    found = {budget: [] for budget in (None, *self.budgets)}
-    labels, missing = [], 0
-    with contextlib.closing(self.loader.evaluate()) as batches:
-      for batch, info in batches:
-        missing += len(info.skipped)
-        if batch.label is None:
-          raise ValueError("a probe needs batch.label, got None")
-        label = np.asarray(batch.label)
-        known = label >= 0
-        if batch.valid is not None:
-          known &= np.asarray(batch.valid)
-        labels.append(label[known])
-        batch = dataclasses.replace(batch, text=None)
-        for budget, parts in found.items():
-          asked = with_budget(batch, budget)
-          parts.append(np.asarray(_embedding(predict, variables, asked))[known])
-    if sum(map(len, labels)) < self.folds:
-      raise ValueError(
-        f"a probe of {self.folds} folds needs as many clips with a label, got "
-        f"{sum(map(len, labels))}"
-      )
-    features = {budget: np.concatenate(x) for budget, x in found.items()}
-    return features, np.concatenate(labels), missing
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _embedding(predict, variables, batch):
-  return predict(variables, batch)["video_embedding"]

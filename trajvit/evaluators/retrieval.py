@@ -1,12 +1,10 @@
 """Video-text retrieval: captions that find their clip, and the reverse."""
 
-import contextlib
 import dataclasses
-import functools
 
-import jax
 import numpy as np
 
+from trajvit.evaluators.features import Features, embed
 from trajvit.evaluators.ranking import ranks
 
 CUTOFFS = (1, 5, 10)
@@ -22,6 +20,8 @@ class Retrieval:
   clip is a query over all captions and its best ranked correct caption counts.
   Clips with equal ids match each other's captions. Ties count against us.
   """
+
+  wanted = ("video", "text")
 
   def __init__(self, loader, *, groups: int = 0):
     """Checks the arguments; nothing is read yet.
@@ -40,13 +40,20 @@ class Retrieval:
     self.loader, self.groups = loader, groups
 
   def run(self, predict, variables) -> dict[str, float]:
-    """Returns the metrics of all clips that can be read.
+    """Returns `score` of all clips that can be read, see `features.embed`.
 
     Args:
       predict: `(variables, batch) -> outputs` with `video_embedding` [B, E] and
-        `text_embedding` [B, C, E], float32 of norm 1. Compiled once for every
-        `predict`, so hand in the same one again.
+        `text_embedding` [B, C, E], float32 of norm 1.
       variables: of the model.
+    """
+    return self.score(embed(self.loader, predict, variables, self.wanted))
+
+  def score(self, features: Features) -> dict[str, float]:
+    """Returns the metrics.
+
+    Args:
+      features: "video" and "text".
 
     Returns:
       t2v_R@1, t2v_R@5, t2v_R@10: captions whose rank is at most that, percent.
@@ -60,6 +67,7 @@ class Retrieval:
       n_missing: clips that could not be read.
       n_captions: captions that took part.
       n_captions_cut: captions beyond C, which the loader left out.
+      n_captions_shortened: captions that lost their end.
       n_uncaptioned: clips that no caption belongs to. Captions can still find
         them by mistake.
       n_choices: clips in complete groups, with `groups`.
@@ -71,43 +79,27 @@ class Retrieval:
         without a complete group.
       FloatingPointError: an embedding is not finite.
     """
-    clips, captions, missing, overflow = self._embed(predict, variables)
+    clips = _Embedded(
+      features.finite("video"), features.clip_id, features.place
+    )
+    captions = clips.select(features.caption_clip)
+    captions = dataclasses.replace(captions, vectors=features.finite("text"))
+    for kind, embedded in (("clip", clips), ("caption", captions)):
+      if not len(embedded.ids):
+        raise ValueError(f"retrieval needs a {kind}, the loader has none")
     asked = clips.select(np.isin(clips.ids, captions.ids))
     return {
       **_summary("t2v", _ranks(captions, clips)),
       **_summary("v2t", _ranks(asked, captions)),
       **(self._choice(clips, captions) if self.groups else {}),
       "n_evaluated": float(len(clips.ids)),
-      "n_missing": float(missing),
+      "n_missing": float(len(features.missing)),
       "n_captions": float(len(captions.ids)),
-      "n_captions_cut": float(self.loader.captions_cut),
+      "n_captions_cut": float(features.captions_cut),
+      "n_captions_shortened": float(features.captions_shortened),
       "n_uncaptioned": float(len(clips.ids) - len(asked.ids)),
-      "n_overflow_tokens": float(overflow),
+      "n_overflow_tokens": float(features.overflow_tokens),
     }
-
-  def _embed(self, predict, variables):
-    """All clips, all captions, clips missing and tokens lost."""
-    clips, captions, missing, seen, overflow = [], [], 0, 0, 0
-    with contextlib.closing(self.loader.evaluate()) as batches:
-      for batch, info in batches:
-        video, text, lost = _embeddings(predict, variables, batch)
-        places = seen + np.arange(len(video))
-        row = _Embedded(video, batch.clip_id, places, np.array(info.names))
-        if batch.valid is None:
-          valid = np.ones(len(video), bool)
-        else:
-          valid = np.asarray(batch.valid)
-        real = np.asarray(batch.text.mask).any(-1) & valid[:, None]  # [B, C]
-        rows, slots = np.nonzero(real)
-        clips.append(row.select(valid))
-        captions.append(
-          dataclasses.replace(row.select(rows), vectors=text[rows, slots])
-        )
-        missing += len(info.skipped)
-        seen += len(video)
-        overflow += lost
-    clips, captions = _join(clips, "clip"), _join(captions, "caption")
-    return clips, captions, missing, overflow
 
   def _choice(self, clips, captions):
     """Retrieval inside groups of clips that follow each other."""
@@ -138,53 +130,14 @@ class Retrieval:
 
 @dataclasses.dataclass(frozen=True)
 class _Embedded:
-  """Clips or captions: vectors [n, E]; id, place in the data and name [n]."""
+  """Clips or captions: vectors [n, E]; id and place in the data [n]."""
 
   vectors: np.ndarray
   ids: np.ndarray
   places: np.ndarray
-  names: np.ndarray
 
   def select(self, rows) -> "_Embedded":
     return _Embedded(*(x[rows] for x in vars(self).values()))
-
-
-def _join(parts, kind):
-  """One _Embedded of all; there must be some and they must be finite."""
-  fields = zip(*(vars(part).values() for part in parts), strict=True)
-  whole = _Embedded(*map(np.concatenate, fields)) if parts else None
-  if whole is None or not len(whole.ids):
-    raise ValueError(f"retrieval needs a {kind}, the loader has none")
-  bad = whole.names[~np.isfinite(whole.vectors).all(-1)]
-  if len(bad):
-    raise FloatingPointError(
-      f"{len(bad)} of {len(whole.ids)} {kind} embeddings are not finite, first "
-      f"that of {bad[0]}"
-    )
-  return whole
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _predict_embeddings(predict, variables, batch):
-  outputs = predict(variables, batch)
-  lost = outputs.get("metrics", {}).get("packing/overflow_tokens", 0)
-  return outputs["video_embedding"], outputs["text_embedding"], lost
-
-
-def _embeddings(predict, variables, batch):
-  """Embeddings of clips [B, E] and captions [B, C, E] in NumPy, tokens lost."""
-  if batch.text is None or batch.clip_id is None:
-    raise ValueError("retrieval needs batches with text and clip_id, got none")
-  video, text, lost = jax.device_get(
-    _predict_embeddings(predict, variables, batch)
-  )
-  expected = (*batch.text.mask.shape[:2], video.shape[-1])
-  if batch.text.mask.ndim != 3 or text.shape != expected:
-    raise ValueError(
-      f"captions [B, C, L] must have embeddings {expected}, got captions "
-      f"{batch.text.mask.shape} with embeddings {text.shape}"
-    )
-  return video, text, int(lost)
 
 
 def _ranks(queries, items, **groups):
