@@ -118,7 +118,8 @@ class Source(Protocol):
       index: in [0, len).
       rng: draws the augmentation, the frames and the caption of a training
         example, which then has one caption; None gives the evaluation view:
-        no augmentation, frames in the middle of their intervals, all captions.
+        no augmentation, frames that the sampler takes without chance, all
+        captions.
 
     Raises:
       BrokenClip: the clip cannot be read.
