@@ -113,17 +113,13 @@ def apply_view(
   """
   rows = slice(view.top, view.top + view.height)
   columns = slice(view.left, view.left + view.width)
-  resized = [
-    np.asarray(
-      Image.fromarray(np.ascontiguousarray(frame[rows, columns])).resize(
-        (size, size), Image.Resampling.BILINEAR
-      )
-    )
-    for frame in frames
-  ]
-  frames_out = np.stack(resized)  # [T, size, size, 3]
-  if view.flip:
-    frames_out = np.ascontiguousarray(frames_out[:, :, ::-1])
+  frames_out = np.empty((len(frames), size, size, 3), np.uint8)
+  for out, frame in zip(frames_out, frames, strict=True):
+    image = Image.fromarray(np.ascontiguousarray(frame[rows, columns]))
+    image = image.resize((size, size), Image.Resampling.BILINEAR)
+    if view.flip:
+      image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    out[...] = image
   if tracks is None:
     return frames_out, None
 

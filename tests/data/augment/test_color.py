@@ -4,7 +4,7 @@ import colorsys
 
 import numpy as np
 import pytest
-from PIL import ImageEnhance
+from PIL import Image, ImageEnhance
 
 from trajvit.data.augment import Footage, colors
 from trajvit.data.augment.color import Blur, Color, gaussian_weights
@@ -23,7 +23,7 @@ def make(frames):
 @pytest.mark.parametrize("kind", ["Brightness", "Contrast", "Color"])
 def test_maps_equal_those_of_pillow(frames, kind, factor):
   """On the clip as one tall picture, up to how the two round."""
-  tall = colors.tall_image(frames)
+  tall = Image.fromarray(frames.reshape(-1, 12, 3))
   expected = np.asarray(getattr(ImageEnhance, kind)(tall).enhance(factor))
   level = colors.luma(colors.IDENTITY, colors.mean_color(frames))
   matrix = {

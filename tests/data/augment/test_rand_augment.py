@@ -78,10 +78,14 @@ def test_others_leave_tracks_and_still_clips_alone(rng, name):
     assert (got.frames != still.frames).any() == (name != "identity")
 
 
-def test_operations_of_levels_equal_those_of_pillow(rng):
-  frames = rng.integers(20, 200, (2, 8, 8, 3), dtype=np.uint8)
+@pytest.mark.parametrize("most", [0, 1, 30, 150])
+def test_operations_of_levels_equal_those_of_pillow(rng, most):
+  """On the clip as one tall picture: dim, flat and of unlike channels."""
+  frames = rng.integers(40, 41 + most, (2, 24, 24, 3), dtype=np.uint8)
+  frames[..., 1] //= 2
+  frames[:, :5] = 200
   footage = Footage(frames, np.zeros(2, np.float32))
-  tall = Image.fromarray(frames.reshape(16, 8, 3))
+  tall = Image.fromarray(frames.reshape(48, 24, 3))
   for name, expected in {
     "auto_contrast": ImageOps.autocontrast(tall),
     "equalize": ImageOps.equalize(tall),
@@ -89,7 +93,11 @@ def test_operations_of_levels_equal_those_of_pillow(rng):
     "solarize": ImageOps.solarize(tall, 128),
   }.items():
     got = OPERATIONS[name](footage, 0.5, 1).frames
-    np.testing.assert_array_equal(got.reshape(16, 8, 3), np.asarray(expected))
+    np.testing.assert_array_equal(got.reshape(48, 24, 3), np.asarray(expected))
+  flat = Footage(frames[:, :3], footage.times)
+  for name in "auto_contrast", "equalize":
+    got = OPERATIONS[name](flat, 1.0, 1).frames
+    np.testing.assert_array_equal(got, flat.frames)
 
 
 def test_magnitude_zero_is_nearly_nothing(rng):

@@ -10,6 +10,8 @@ import math
 import numpy as np
 from PIL import Image
 
+from trajvit.data.augment.footage import map_frames
+
 _GREY = np.array([0.299, 0.587, 0.114])  # luma, ITU-R BT.601
 _YIQ = np.array(
   [_GREY, [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]]
@@ -57,27 +59,26 @@ def luma(colors: np.ndarray, mean: np.ndarray) -> float:
 
 def mean_color(frames: np.ndarray) -> np.ndarray:
   """Returns the mean of frames [T, H, W, 3] uint8 as [3] float64 in 0..255."""
-  counts = np.reshape(tall_image(frames).histogram(), (3, 256))
-  return counts @ np.arange(256) / counts.sum(1)
+  rows = frames.reshape(-1, frames.shape[2] * 3)
+  total = rows.sum(0, dtype=np.uint64).reshape(-1, 3).sum(0)
+  return total / (frames.size / 3)
+
+
+def histogram(frames: np.ndarray) -> np.ndarray:
+  """Returns how often each level is in each channel, [3, 256] int64."""
+  counts = np.zeros(3 * 256, np.int64)
+  for frame in frames:
+    counts += Image.fromarray(frame).histogram()
+  return counts.reshape(3, 256)
 
 
 def map_colors(frames: np.ndarray, colors: np.ndarray) -> np.ndarray:
   """Returns frames [T, H, W, 3] uint8 under a map [4, 4], rounded and cut."""
-  image = tall_image(frames).convert("RGB", colors[:3].ravel().tolist())
-  return as_frames(image, frames)
+  matrix = colors[:3].ravel().tolist()
+  return map_frames(frames, lambda image: image.convert("RGB", matrix))
 
 
-def map_levels(frames: np.ndarray, curve: list[int]) -> np.ndarray:
-  """Returns frames [T, H, W, 3] uint8 under a curve of 256 levels."""
-  image = tall_image(frames).point(curve * 3)
-  return as_frames(image, frames)
-
-
-def tall_image(frames: np.ndarray) -> Image.Image:
-  """Returns frames [T, H, W, 3] one below the other, as one picture."""
-  return Image.fromarray(frames.reshape(-1, *frames.shape[2:]))
-
-
-def as_frames(image: Image.Image, frames: np.ndarray) -> np.ndarray:
-  """Returns what became of `tall_image(frames)`, in the shape of `frames`."""
-  return np.asarray(image).reshape(frames.shape)
+def map_levels(frames: np.ndarray, curves: np.ndarray) -> np.ndarray:
+  """Returns frames [T, H, W, 3] uint8 under curves [3, 256] of integers."""
+  levels = curves.ravel().tolist()
+  return map_frames(frames, lambda image: image.point(levels))

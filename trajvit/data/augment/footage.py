@@ -1,9 +1,11 @@
 """What an augmentation sees of a clip, and gives back."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
+from PIL import Image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,3 +34,17 @@ class Step(Protocol):
     Everything random comes from `rng`, drawn once for all frames. A label of
     `tracks` may lose all its cells, and none is renumbered.
     """
+
+
+def map_frames(
+  frames: np.ndarray, change: Callable[[Image.Image], Image.Image]
+) -> np.ndarray:
+  """Returns what `change` makes of each of frames [T, H, W, 3] uint8.
+
+  One after the other: a frame stays in the cache of a core, and pictures as
+  small as this are not given back to the operating system each time.
+  """
+  changed = np.empty_like(frames)
+  for out, frame in zip(changed, frames, strict=True):
+    out[...] = change(Image.fromarray(frame))
+  return changed

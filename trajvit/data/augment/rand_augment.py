@@ -10,13 +10,14 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
-from PIL import Image, ImageEnhance, ImageOps
+from PIL import ImageEnhance
 
 from trajvit.data.augment import colors, warp
-from trajvit.data.augment.footage import Footage
+from trajvit.data.augment.footage import Footage, map_frames
 from trajvit.data.augment.ranges import check_number
 
 STRONGEST = 10
+_LEVELS = np.arange(256)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,11 +72,9 @@ def _contrast(frames, strength, sign):
 
 def _sharpness(frames, strength, sign):
   factor = _factor(strength, sign)
-  sharpened = [
-    ImageEnhance.Sharpness(Image.fromarray(frame)).enhance(factor)
-    for frame in frames
-  ]
-  return np.stack(list(map(np.asarray, sharpened)))
+  return map_frames(
+    frames, lambda image: ImageEnhance.Sharpness(image).enhance(factor)
+  )
 
 
 def _factor(strength, sign) -> float:
@@ -84,28 +83,47 @@ def _factor(strength, sign) -> float:
 
 def _auto_contrast(frames, strength, sign):
   del strength, sign
-  image = ImageOps.autocontrast(colors.tall_image(frames))
-  return colors.as_frames(image, frames)
+  curves = [_stretching(counts) for counts in colors.histogram(frames)]
+  return colors.map_levels(frames, np.array(curves))
+
+
+def _stretching(counts):
+  """The curve [256] after which the levels that occur reach from 0 to 255."""
+  first, last = np.flatnonzero(counts)[[0, -1]]
+  if first == last:
+    return _LEVELS
+  scale = 255.0 / (last - first)
+  return np.clip(_LEVELS * scale - first * scale, 0, 255).astype(int)
 
 
 def _equalize(frames, strength, sign):
   del strength, sign
-  image = ImageOps.equalize(colors.tall_image(frames))
-  return colors.as_frames(image, frames)
+  curves = [_equalizing(counts) for counts in colors.histogram(frames)]
+  return colors.map_levels(frames, np.array(curves))
+
+
+def _equalizing(counts):
+  """The curve [256] after which levels are as frequent as can be."""
+  last = np.flatnonzero(counts)[-1]
+  step = (counts.sum() - counts[last]) // 255
+  if not step:
+    return _LEVELS
+  below = np.cumsum(counts) - counts
+  return np.minimum((step // 2 + below) // step, 255)
 
 
 def _posterize(frames, strength, sign):
   del sign
   dropped = round(4 * strength)  # bits
-  curve = [x >> dropped << dropped for x in range(256)]
-  return colors.map_levels(frames, curve)
+  return colors.map_levels(frames, np.tile(_LEVELS >> dropped << dropped, 3))
 
 
 def _solarize(frames, strength, sign):
   del sign
-  threshold = 256 * (1 - strength)
-  curve = [x if x < threshold else 255 - x for x in range(256)]
-  return colors.map_levels(frames, curve)
+  curve = _LEVELS.copy()
+  first = int(np.ceil(256 * (1 - strength)))
+  curve[first:] = 255 - curve[first:]
+  return colors.map_levels(frames, np.tile(curve, 3))
 
 
 def _identity(footage, strength, sign):

@@ -6,7 +6,7 @@ import math
 import numpy as np
 from PIL import Image
 
-from trajvit.data.augment.footage import Footage
+from trajvit.data.augment.footage import Footage, map_frames
 
 _BORDER = (128, 128, 128)  # where the picture does not reach
 
@@ -41,21 +41,18 @@ def warp(footage: Footage, source: np.ndarray) -> Footage:
     cell of tracks has the label of the cell that its centre was in.
   """
   size = footage.frames.shape[1]
-  coefficients = source * [1, 1, size]
-  frames = np.stack(
-    [
-      np.asarray(
-        Image.fromarray(frame).transform(
-          (size, size),
-          Image.Transform.AFFINE,
-          coefficients.ravel().tolist(),
-          Image.Resampling.BILINEAR,
-          fillcolor=_BORDER,
-        )
-      )
-      for frame in footage.frames
-    ]
-  )
+  coefficients = (source * [1, 1, size]).ravel().tolist()
+
+  def move(image):
+    return image.transform(
+      (size, size),
+      Image.Transform.AFFINE,
+      coefficients,
+      Image.Resampling.BILINEAR,
+      fillcolor=_BORDER,
+    )
+
+  frames = map_frames(footage.frames, move)
   tracks = footage.tracks
   if tracks is not None:
     tracks = _warp_tracks(tracks, source)
