@@ -3,6 +3,7 @@
 `ENCODERS` and `TEXT_ENCODERS` are what a config can name.
 """
 
+from trajvit.encoders.factorized_vit import FactorizedViT
 from trajvit.encoders.lookup_vit import LookupViT
 from trajvit.encoders.text import BertEncoder, TextTransformer
 from trajvit.encoders.token_learner_vit import TokenLearnerViT
@@ -12,6 +13,7 @@ from trajvit.table import Table
 ENCODERS = Table(
   "encoder",
   {
+    "factorized_vit": FactorizedViT,
     "lookup_vit": LookupViT,
     "token_learner_vit": TokenLearnerViT,
     "vit": ViT,
