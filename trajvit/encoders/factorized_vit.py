@@ -1,5 +1,8 @@
 """ViViT's factorised encoder: the patches of a frame first, then the frames."""
 
+import dataclasses
+
+import jax
 import jax.numpy as jnp
 from flax import nnx
 
@@ -9,7 +12,6 @@ from trajvit.layers.norm import LayerNorm
 from trajvit.layers.sizes import transformer_size
 from trajvit.layers.stack import Stack
 from trajvit.ops.attention import AttentionMask
-from trajvit.ops.token_grid import on_grid
 from trajvit.ops.tokens import prepend, zero_masked
 from trajvit.types import Layout, Tokens
 
@@ -129,39 +131,27 @@ class FactorizedViT(nnx.Module):
     x, _ = self.frame_blocks(tokens.features, context)
     if self.norm is not None:
       x = self.norm(x)
-    encoded = Tokens(
-      features=x,
-      mask=tokens.mask,
-      positions=tokens.positions,
-      size=tokens.size,
-      protected=tokens.protected,
-    )
+    encoded = dataclasses.replace(tokens, features=x)
     return zero_masked(encoded), {"tokens": entering}
 
   def _frames(self, tokens) -> Tokens:
     """One token a frame, the class token that has read its patches."""
-    patches = on_grid(tokens, self.grid)
-    batch, frames, count, width = patches.features.shape
-    mask = patches.mask.reshape(batch * frames, count)
-    features = patches.features.reshape(batch * frames, count, width)
-    cls = self.cls[...].astype(features.dtype)
-    cls = jnp.broadcast_to(cls, (batch * frames, 1, width))
-    context = Context(
-      mask=AttentionMask(
-        keys=jnp.pad(
-          mask, ((0, 0), (1, 0)), mode="constant", constant_values=True
-        )
-      )
-    )
-    x, _ = self.patch_blocks(jnp.concatenate([cls, features], 1), context)
+    batch, frames = tokens.mask.shape[0], self.grid[0]
 
-    def of_frame(x):  # [B, T n, ...] -> [B, T, n, ...]
-      return x.reshape(batch, frames, count, *x.shape[2:])
+    def by_frame(x):  # [B, T n, ...] -> [B T, n, ...]
+      return x.reshape(batch * frames, -1, *x.shape[2:])
 
-    real = jnp.maximum(patches.mask.sum(-1), 1)  # [B, T]
-    return Tokens(
-      features=self.frame_norm(x[:, 0]).reshape(batch, frames, width),
-      mask=patches.mask.any(-1),
-      positions=of_frame(tokens.positions).sum(2) / real[..., None],
-      size=of_frame(tokens.size).sum(2),
+    plain = dataclasses.replace(tokens, protected=None)
+    patches = jax.tree.map(by_frame, plain)
+    read = prepend(self.cls[...], patches)
+    context = Context(mask=AttentionMask(keys=read.mask))
+    x, _ = self.patch_blocks(read.features, context)
+
+    real = jnp.maximum(patches.mask.sum(1, keepdims=True), 1)
+    found = Tokens(
+      features=self.frame_norm(x[:, 0]),
+      mask=patches.mask.any(1),
+      positions=patches.positions.sum(1) / real,
+      size=patches.size.sum(1),
     )
+    return jax.tree.map(lambda x: x.reshape(batch, frames, *x.shape[1:]), found)
