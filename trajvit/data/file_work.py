@@ -1,11 +1,9 @@
-"""Work on many files by processes, and what became of each file."""
+"""The files of a manifest that are to get tracks, and what became of each."""
 
 import dataclasses
-import multiprocessing
 import os
 import pathlib
-from collections.abc import Callable, Sequence
-from concurrent import futures
+from collections.abc import Sequence
 
 from trajvit.data.manifest import Record
 from trajvit.data.tracks import sidecar_paths
@@ -29,43 +27,6 @@ class Outcome:
   tracks: int = 0
   dropped: int = 0
   reason: str | None = None
-
-
-def unchanged(outcomes, total):
-  """Shows no progress; see `map_files`."""
-  del total
-  return outcomes
-
-
-def map_files(
-  work: Callable,
-  items: Sequence,
-  *,
-  processes: int | None = None,
-  progress: Callable = unchanged,
-) -> list:
-  """Returns `work(item)` of every item, in their order.
-
-  Args:
-    work: a function that can be sent to another process.
-    items: what it is given.
-    processes: how many work at a time, None for one a processor core; 1 works
-      in this process.
-    progress: wraps the iterator over the results, of which it is told how
-      many.
-
-  Raises:
-    ValueError: `processes` is below 1.
-  """
-  processes = os.cpu_count() if processes is None else processes
-  if processes < 1:
-    raise ValueError(f"processes must be at least 1, got {processes}")
-  if processes == 1:
-    return list(progress(map(work, items), len(items)))
-  # Forked copies of a process that runs threads, as jax does, can hang.
-  context = multiprocessing.get_context("spawn")
-  with futures.ProcessPoolExecutor(processes, mp_context=context) as pool:
-    return list(progress(pool.map(work, items), len(items)))
 
 
 def sidecar_files(record: Record) -> tuple[str, str | None]:

@@ -10,18 +10,13 @@ import functools
 import os
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import tqdm
 
+from trajvit.data import jobs
 from trajvit.data.extract.files import Options, extract_file, load_function
-from trajvit.data.file_work import (
-  Outcome,
-  each_file_once,
-  map_files,
-  summary,
-  unchanged,
-)
+from trajvit.data.file_work import Outcome, each_file_once, summary
 from trajvit.data.manifest import Record, read_manifest
 
 
@@ -32,7 +27,8 @@ def extract_manifest(
   root: str = "",
   overlay: str | None = None,
   processes: int | None = None,
-  progress: Callable = unchanged,
+  beam: Sequence[str] | None = None,
+  progress: Callable = jobs.unchanged,
 ) -> list[Outcome]:
   """Extracts tracks from every file of a manifest, each file once.
 
@@ -42,10 +38,9 @@ def extract_manifest(
     root: the folder that relative paths start from; "" is the manifest's own.
     overlay: the folder for pictures of the tracks, laid out as the files are;
       None draws none.
-    processes: how many work at a time, None for one a processor core; 1 works
-      in this process.
-    progress: wraps the iterator over the outcomes, of which it is told how
-      many.
+    processes: how many work at a time, see `jobs.run_jobs`.
+    beam: arguments of a Beam pipeline that does the work, likewise.
+    progress: wraps the iterator over the outcomes, likewise.
 
   Returns:
     What became of the files, in the order of the manifest.
@@ -67,10 +62,13 @@ def extract_manifest(
       f"{manifest} has parts of videos, the first of {parts[0].path}: tracks "
       "of all frames (--all-frames) serve all of them, of a few frames none"
     )
-  return map_files(
+  return jobs.run_jobs(
     functools.partial(_extract, options=options),
     list(zip(records, _pictures(records, overlay), strict=True)),
+    Outcome,
+    folder=os.path.dirname(manifest) or ".",
     processes=processes,
+    beam=beam,
     progress=progress,
   )
 
@@ -126,7 +124,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     default=256,
     help="with --all-frames: a video keeps its largest",
   )
-  parser.add_argument("--processes", type=int, help="one a core by default")
   parser.add_argument("--overlay", help="folder for pictures of the tracks")
   parser.add_argument(
     "--segmenter",
@@ -141,6 +138,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     "--overwrite", action="store_true", help="make finished tracks anew"
   )
+  jobs.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -163,6 +161,7 @@ def run(args: argparse.Namespace) -> int:
     root=args.root,
     overlay=args.overlay,
     processes=args.processes,
+    beam=args.beam,
     progress=lambda outcomes, total: tqdm.tqdm(
       outcomes, total=total, unit="file", leave=False, disable=None
     ),

@@ -6,25 +6,23 @@ What is finished is skipped, so a run that was stopped can be started again.
 import argparse
 import dataclasses
 import functools
-import json
 import os
 import pathlib
-import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import tqdm
 
+from trajvit.data import jobs
 from trajvit.data.file_work import (
   Outcome,
   each_file_once,
-  map_files,
   relative_stems,
   summary,
-  unchanged,
 )
 from trajvit.data.manifest import read_manifest
 from trajvit.data.masklets.files import FILLS, Options, convert_file
+from trajvit.data.whole_files import write_json
 
 
 def convert_manifest(
@@ -34,7 +32,8 @@ def convert_manifest(
   root: str = "",
   out: str | None = None,
   processes: int | None = None,
-  progress: Callable = unchanged,
+  beam: Sequence[str] | None = None,
+  progress: Callable = jobs.unchanged,
 ) -> list[Outcome]:
   """Writes the sidecar pairs of every video of a manifest, each file once.
 
@@ -47,9 +46,9 @@ def convert_manifest(
     out: the folder for thinned videos, laid out likewise, and for
       `manifest.json`, which lists those that were made, with the captions and
       labels that they have; needed for `fill="thin"` and for that alone.
-    processes: how many work at a time, None for one a processor core.
-    progress: wraps the iterator over the outcomes, of which it is told how
-      many.
+    processes: how many work at a time, see `jobs.run_jobs`.
+    beam: arguments of a Beam pipeline that does the work, likewise.
+    progress: wraps the iterator over the outcomes, likewise.
 
   Returns:
     What became of the files, in the order of the manifest.
@@ -68,10 +67,13 @@ def convert_manifest(
   files = each_file_once(records)
   stems = relative_stems(files, manifest, root)
   videos = [out and pathlib.Path(out, f"{stem}.mp4") for stem in stems]
-  outcomes = map_files(
+  outcomes = jobs.run_jobs(
     functools.partial(_convert, options=options),
     list(zip(files, stems, videos, strict=True)),
+    Outcome,
+    folder=os.path.dirname(manifest) or ".",
     processes=processes,
+    beam=beam,
     progress=progress,
   )
   if out is not None:
@@ -103,12 +105,7 @@ def _write_manifest(folder, records, made) -> None:
       row["labels"] = list(record.labels)
     rows.append(row)
   folder.mkdir(parents=True, exist_ok=True)
-  with tempfile.NamedTemporaryFile(
-    "w", dir=folder, suffix=".partial", delete=False, encoding="utf-8"
-  ) as file:
-    json.dump(rows, file, indent=1)
-  os.chmod(file.name, 0o644)  # it is readable by its owner only
-  os.replace(file.name, folder / "manifest.json")
+  write_json(folder / "manifest.json", rows)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -139,10 +136,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     "--max-tracks", type=int, default=256, help="a video keeps its largest"
   )
-  parser.add_argument("--processes", type=int, help="one a core by default")
   parser.add_argument(
     "--overwrite", action="store_true", help="make finished tracks anew"
   )
+  jobs.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -156,6 +153,7 @@ def run(args: argparse.Namespace) -> int:
     root=args.root,
     out=args.out,
     processes=args.processes,
+    beam=args.beam,
     progress=lambda outcomes, total: tqdm.tqdm(
       outcomes, total=total, unit="file", leave=False, disable=None
     ),

@@ -4,7 +4,6 @@ import argparse
 import csv
 import dataclasses
 import functools
-import json
 import os
 import pathlib
 from collections.abc import Callable, Sequence
@@ -12,17 +11,17 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tqdm
 
+from trajvit.data import jobs
 from trajvit.data.file_work import (
   each_file_once,
-  map_files,
   relative_stems,
   sidecar_files,
-  unchanged,
 )
 from trajvit.data.manifest import Record, read_manifest
 from trajvit.data.quality.measure import Agreement, Quality, compare, measure
 from trajvit.data.sidecar_stream import mask_shape, stream_labels
 from trajvit.data.tracks import sidecar_paths
+from trajvit.data.whole_files import replacing, write_json
 
 _FRAMES = 32  # read at a time
 
@@ -57,7 +56,7 @@ def measure_files(
   root: str = "",
   reference: str | None = None,
   processes: int | None = None,
-  progress: Callable = unchanged,
+  progress: Callable = jobs.unchanged,
 ) -> list[FileQuality]:
   """Returns the quality of the tracks of every file of a manifest, each once.
 
@@ -67,8 +66,8 @@ def measure_files(
     root: the folder that relative paths start from; "" is the manifest's own.
     reference: a folder of sidecar pairs of the same files, laid out as the
       files are below the root; None compares with nothing.
-    processes: how many work at a time, None for one a processor core.
-    progress: wraps the iterator over the files, of which it is told how many.
+    processes: how many work at a time, see `jobs.run_jobs`.
+    progress: wraps the iterator over the files, likewise.
 
   Raises:
     ValueError: the manifest is wrong, or there is no such folder.
@@ -77,9 +76,11 @@ def measure_files(
     raise ValueError(f"no folder of reference tracks: {reference}")
   records = each_file_once(read_manifest(manifest, root))
   stems = relative_stems(records, manifest, root)
-  return map_files(
+  return jobs.run_jobs(
     functools.partial(_measure, reference=reference),
     list(zip(records, stems, strict=True)),
+    FileQuality,
+    folder=os.path.dirname(manifest) or ".",
     processes=processes,
     progress=progress,
   )
@@ -168,20 +169,15 @@ _HEADS = {
 }
 
 
-def write_json(path: str, files: Sequence[FileQuality]) -> None:
-  """Writes `overall` and the rows of all files."""
-  content = {"overall": overall(files), "files": [f.row() for f in files]}
-  pathlib.Path(path).write_text(
-    json.dumps(content, indent=1) + "\n", encoding="utf-8"
-  )
-
-
-def write_csv(path: str, files: Sequence[FileQuality]) -> None:
+def write_csv(path: pathlib.Path, files: Sequence[FileQuality]) -> None:
   """Writes a line for each file."""
   names = ["path"]
   names += [field.name for field in dataclasses.fields(Quality)]
   names += [field.name for field in dataclasses.fields(Agreement)]
-  with open(path, "w", encoding="utf-8", newline="") as file:
+  with (
+    replacing(path) as partial,
+    open(partial, "w", encoding="utf-8", newline="") as file,
+  ):
     writer = csv.DictWriter(file, [*names, "reason"], restval="")
     writer.writeheader()
     writer.writerows(file.row() for file in files)
@@ -214,8 +210,10 @@ def run(args: argparse.Namespace) -> int:
     ),
   )
   if args.json:
-    write_json(args.json, files)
+    rows = [file.row() for file in files]
+    content = {"overall": overall(files), "files": rows}
+    write_json(pathlib.Path(args.json), content)
   if args.csv:
-    write_csv(args.csv, files)
+    write_csv(pathlib.Path(args.csv), files)
   print(table(files, args.worst))
   return int(any(file.reason is not None for file in files))
