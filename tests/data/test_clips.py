@@ -101,3 +101,31 @@ def test_an_image_is_repeated_or_single():
   np.testing.assert_array_equal(example.frames, repeated.frames)
   with pytest.raises(ValueError, match="images must be"):
     ClipSpec(**{**vars(SPEC), "images": "once"})
+
+
+def test_an_evaluation_looks_where_it_is_told(video):
+  wide = np.zeros((24, 32, 64, 3), np.uint8)
+  wide += np.arange(64, dtype=np.uint8)[:, None] * 4  # grey tells the column
+  stored = _stored(wide)
+  for place, first in ((0.0, 0), (0.5, 16), (1.0, 32)):
+    spec = ClipSpec(**{**vars(SPEC), "view": (None, place)})
+    frames = ClipReader(spec, "none").read(stored, None).frames
+    assert (frames[0, 0, :, 0] == (first + np.arange(32)) * 4).all()
+  for sampler in ("middle", "strided"):
+    for place in (0.0, 1.0):
+      spec = ClipSpec(
+        **{**vars(SPEC), "sampler": sampler, "view": (place, None)}
+      )
+      numbers = _numbers(
+        ClipReader(spec, "none").read(_stored(_frames(24)), None)
+      )
+      if sampler == "middle":  # intervals of 6 frames
+        assert numbers == [int(place * 5) + 6 * i for i in range(4)]
+      else:  # the largest stride, 7, of 24 frames leaves 3 starts
+        assert numbers == [int(place * 2) + 7 * i for i in range(4)]
+  spec = ClipSpec(**{**vars(SPEC), "sampler": "uniform", "view": (0.0, None)})
+  with pytest.raises(ValueError, match="one view in time"):
+    ClipReader(spec, "none").read(_stored(str(video)), None)
+  for wrong in ((2.0, None), (0.5,)):
+    with pytest.raises(ValueError, match="view must be"):
+      ClipSpec(**{**vars(SPEC), "view": wrong})

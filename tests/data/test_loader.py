@@ -523,7 +523,7 @@ class TestBuild:
       ({"clip": {"frames": 2}}, {}, "data.clip needs 'size', 'track_grid'"),
       ({}, {"clip": {"fps": 2}}, "data.clip reads no 'fps'"),
       ({}, {"path": "x"}, "'moving_sprites' reads no 'path'"),
-      ({}, {"name": "webvid"}, "known: .*moving_sprites, video_files"),
+      ({}, {"name": "webvid"}, "known: .*moving_sprites, .*video_files"),
       ({"text": {"name": "spm"}}, {}, "known: .*words"),
     ],
   )

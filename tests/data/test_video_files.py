@@ -8,7 +8,9 @@ import types
 import numpy as np
 import pytest
 from PIL import Image
+from test_loader import FakeSource
 
+from trajvit.data import Loader
 from trajvit.data.decode import write_video
 from trajvit.data.example import BrokenClip, ClipSpec
 from trajvit.data.sampling import middle
@@ -348,3 +350,30 @@ def test_repr_is_stable(tmp_path):
 def test_wrong_options(tmp_path, spec, options, message):
   with pytest.raises(ValueError, match=message):
     _source(tmp_path, [{"video": "a.mp4"}], _replace(**spec), **options)
+
+
+def test_a_loader_shows_every_view_of_a_clip(tmp_path):
+  for name in "abc":
+    _video(tmp_path, f"{name}.mp4")
+  (tmp_path / "b.mp4").write_bytes(b"")
+  records = [{"video": f"{name}.mp4"} for name in "abc"]
+  source = _source(tmp_path, records, tracks="none")
+  loader = Loader(source, clip=SPEC, batch_size=4, views=(2, 3), num_threads=0)
+  assert (loader.views, loader.num_clips, loader.num_eval_batches) == (6, 3, 5)
+  rows = [
+    (valid, clip_id, frames)
+    for batch, _ in loader.evaluate()
+    for valid, clip_id, frames in zip(
+      batch.valid, batch.clip_id, batch.clip.frames, strict=True
+    )
+  ]
+  assert [bool(valid) for valid, *_ in rows] == [
+    *[True] * 6,
+    *[False] * 6,
+    *[True] * 6,
+    *[False] * 2,
+  ]
+  shown = {frames.tobytes() for _, clip_id, frames in rows if clip_id == 0}
+  assert len(shown) == 6
+  with pytest.raises(ValueError, match="has one view, got views"):
+    Loader(FakeSource(), clip=SPEC, batch_size=4, views=(1, 3))

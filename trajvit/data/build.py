@@ -69,8 +69,9 @@ def build_loader(
       failure_budget and budget_after; `train`, the source to train on, which is
       not read here.
     source: a spec of SOURCES, whose name may be left out if it has a
-      `manifest`. Three keys are not the source's own: `clip` overrides entries
-      of `data["clip"]`, `batch_size` that of `data`, and `captions` is C.
+      `manifest`. Four keys are not the source's own: `clip` overrides entries
+      of `data["clip"]`, `batch_size` that of `data`, `captions` is C, and
+      `views` those of an evaluation.
     seed: of the order, see Loader.
     process_index: which slice of every batch to yield.
     process_count: how many slices there are; 1 yields whole batches.
@@ -173,7 +174,7 @@ def _read(data, source):
   source = dict(source)
   clip = _clip_spec({**data["clip"], **(source.pop("clip", None) or {})})
   batch_size = source.pop("batch_size", data["batch_size"])
-  captions = source.pop("captions", 1)
+  captions, views = source.pop("captions", 1), source.pop("views", (1, 1))
   text, packing = data.get("text"), data.get("packing")
   if packing:
     check_arguments("data.packing", Packing, packing)
@@ -187,6 +188,7 @@ def _read(data, source):
     mixing=None if mix is None else Mixing(**mix),
     batch_size=batch_size,
     captions=captions,
+    views=views,
   )
 
 

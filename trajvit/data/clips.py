@@ -59,9 +59,9 @@ class StoredClip:
 class ClipReader:
   """Reads stored clips as a ClipSpec says.
 
-  A video gives T frames chosen by `clip.sampler`, in the evaluation view without
-  chance; one of fewer frames repeats them, and so does an image, of which with
-  `clip.images` "single" only the first frame is real. Frames are
+  A video gives T frames chosen by `clip.sampler`, without chance in the
+  evaluation view; one of fewer frames repeats them, and so does an image, of
+  which with `clip.images` "single" only the first frame is real. Frames are
   decoded to at most twice `clip.size` along their shorter side; `clip.augment`
   then sees frames, tracks and captions together.
 
@@ -202,7 +202,8 @@ class ClipReader:
     return indices, label_map(mask, graph, name=media_name(pair[1]))
 
   def _sample(self, count, rng) -> np.ndarray:
-    return self._sampler(count, self._clip.frames, rng)
+    place = self._clip.view[0] if rng is None else None
+    return self._sampler(count, self._clip.frames, rng, place)
 
   def _sidecars(self, stored) -> Sidecars | None:
     """The sidecar pair to read, or None where tracks come from pixels."""

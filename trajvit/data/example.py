@@ -5,6 +5,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+# Where an evaluation looks, in time and in space; see `ClipSpec.view`.
+View = tuple[float | None, float | None]
+
 
 @dataclasses.dataclass(frozen=True)
 class ClipSpec:
@@ -21,6 +24,10 @@ class ClipSpec:
       tuples of (key, value) pairs.
     images: what a still image is: "repeat", T equal frames; or "single", T of
       which only the first is real, see `Clip.frame_mask`.
+    view: what an evaluation sees, (time, space) in [0, 1]: how far into the
+      choice that the sampler has; and how far along the longer side a square
+      lies that is as wide as the shorter one. None: as the sampler and the
+      augmentation have it without chance.
   """
 
   frames: int
@@ -30,8 +37,16 @@ class ClipSpec:
   sampler: str = "middle"
   augment: str | tuple[tuple[tuple[str, Any], ...], ...] = "none"
   images: str = "repeat"
+  view: View = (None, None)
 
   def __post_init__(self):
+    object.__setattr__(self, "view", tuple(self.view))
+    if len(self.view) != 2 or any(
+      x is not None and not 0 <= x <= 1 for x in self.view
+    ):
+      raise ValueError(
+        f"view must be (time, space), each in [0, 1] or None, got {self.view}"
+      )
     if not isinstance(self.augment, str):
       object.__setattr__(self, "augment", _hashable_specs(self.augment))
     if self.images not in ("repeat", "single"):

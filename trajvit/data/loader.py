@@ -62,6 +62,7 @@ class Loader:
     num_workers: int = 0,
     prefetch: int = 2,
     captions: int = 1,
+    views: tuple[int, int] = (1, 1),
     failure_budget: float = 0.05,
     budget_after: int = 1000,
     process_index: int = 0,
@@ -83,6 +84,9 @@ class Loader:
         a time; worth their start, which takes seconds, on many cores.
       prefetch: batches read ahead, which are held in memory; by each worker.
       captions: C, captions a clip in evaluation.
+      views: (in time, in space), how often an evaluation sees every clip,
+        evenly spread, see `ClipSpec.view`; the views of a clip are rows that
+        follow each other.
       failure_budget: see FailureBudget.
       budget_after: see FailureBudget.
       process_index: which slice of every batch this process yields.
@@ -99,6 +103,7 @@ class Loader:
       ("num_workers", num_workers, 0),
       ("prefetch", prefetch, 1),
       ("captions", captions, 1),
+      ("views", min(views), 1),
       ("process_count", process_count, 1),
     ):
       if value < least:
@@ -122,6 +127,7 @@ class Loader:
       seed=seed,
     )
     self._with_text = text is not None and getattr(source, "has_captions", True)
+    self._seen = _seen_from(source, views)
     self._rows, self._packing = batch_size // process_count, packing
     self._mixing = mixing
     self._position = functools.partial(
@@ -144,9 +150,14 @@ class Loader:
     return len(self.source)
 
   @property
+  def views(self) -> int:
+    """How many rows of an evaluation show the same clip."""
+    return len(self._seen)
+
+  @property
   def num_eval_batches(self) -> int:
     """The number of batches that `evaluate` yields."""
-    return -(-self.num_clips // self._batch_size)
+    return -(-self.num_clips * self.views // self._batch_size)
 
   def fingerprint(self) -> str:
     """A short hash of the clips and of how captions are encoded."""
@@ -193,7 +204,7 @@ class Loader:
     )
 
   def evaluate(self) -> BatchIterator:
-    """Returns an iterator over every clip once, in order, as batches.
+    """Returns an iterator over every view of every clip, in order, as batches.
 
     Text ids are [B, C, L]: the first C captions, then empty slots. Rows after
     the last clip, and those of clips that cannot be read, hold zeros and have
@@ -239,20 +250,20 @@ class Loader:
 
   def _read_eval_row(self, row: int) -> Row:
     """Runs in a thread or worker: a clip, or None if this row has none."""
-    index = self._position(row)
+    index, view = divmod(self._position(row), self.views)
     empty, _ = self._encode((), self._captions)
     if index >= self.num_clips:
       return Row(None, empty)
     try:
-      example = self._example(index, None)
+      example = self._example(index, None, self._seen[view])
     except BrokenClip as broken:
       return Row(None, empty, ((broken.name, broken.reason),))
     text, shortened = self._encode(example.captions, self._captions)
     cut = max(len(example.captions) - self._captions, 0) if text else 0
     return Row(example, text, captions_cut=cut, captions_shortened=shortened)
 
-  def _example(self, index: int, rng) -> Example:
-    example = self.source.example(index, rng)
+  def _example(self, index: int, rng, source=None) -> Example:
+    example = (source or self.source).example(index, rng)
     check_example(example, self.clip)
     return example
 
@@ -344,6 +355,23 @@ class Loader:
       except BrokenClip as broken:
         failures.count(0, [(broken.name, broken.reason)])
     raise _given_up("no clip of the source can be read", failures)
+
+
+def _seen_from(source: Source, views: tuple[int, int]) -> list[Source]:
+  """The source from every view of an evaluation.
+
+  Raises:
+    ValueError: the source has one view only.
+  """
+  if tuple(views) == (1, 1):
+    return [source]
+  if not hasattr(source, "seen_from"):
+    raise ValueError(f"{source!r} has one view, got views {tuple(views)}")
+  times, places = (
+    [None] if count == 1 else [i / (count - 1) for i in range(count)]
+    for count in views
+  )
+  return [source.seen_from((t, p)) for t in times for p in places]
 
 
 def _given_up(why: str, failures: FailureBudget) -> TooManyBrokenClips:

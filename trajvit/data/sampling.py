@@ -1,9 +1,11 @@
 """Which frames of a video become a clip: pure functions of numbers.
 
-Every sampler is `(num_frames, frames, rng) -> [T] int64`, ascending indices in
-[0, num_frames). A video of fewer frames than T fills all T by repeating frames
-in order, spread evenly, whatever the sampler: 3 frames for T = 7 give
-0 0 0 1 1 2 2. `rng=None` gives the view of evaluation, without chance.
+Every sampler is `(num_frames, frames, rng, place) -> [T] int64`, ascending
+indices in [0, num_frames). A video of fewer frames than T fills all T by
+repeating frames in order, spread evenly, whatever the sampler: 3 frames for
+T = 7 give 0 0 0 1 1 2 2. `rng=None` gives the view of evaluation, without
+chance: what the sampler would draw is then at `place` in [0, 1] of its range,
+in the middle if that is None.
 """
 
 import numpy as np
@@ -12,18 +14,24 @@ from trajvit.table import Table
 
 
 def middle(
-  num_frames: int, frames: int, rng: np.random.Generator | None = None
+  num_frames: int,
+  frames: int,
+  rng: np.random.Generator | None = None,
+  place: float | None = None,
 ) -> np.ndarray:
   """The middle frame of each of T intervals, the choice of TrajViT."""
   del rng
   if _check(num_frames, frames):
     return _repeated(num_frames, frames)
   edges = _edges(num_frames, frames)
-  return (edges[:-1] + edges[1:] - 1) // 2
+  return edges[:-1] + _at(place, np.diff(edges))
 
 
 def random_segment(
-  num_frames: int, frames: int, rng: np.random.Generator | None = None
+  num_frames: int,
+  frames: int,
+  rng: np.random.Generator | None = None,
+  place: float | None = None,
 ) -> np.ndarray:
   """A random frame of each of T intervals; the middle ones without `rng`.
 
@@ -31,7 +39,7 @@ def random_segment(
   TrajViT leaves that one out, and then has no choice in short videos.
   """
   if rng is None:
-    return middle(num_frames, frames)
+    return middle(num_frames, frames, place=place)
   if _check(num_frames, frames):
     return _repeated(num_frames, frames)
   edges = _edges(num_frames, frames)
@@ -39,10 +47,21 @@ def random_segment(
 
 
 def uniform(
-  num_frames: int, frames: int, rng: np.random.Generator | None = None
+  num_frames: int,
+  frames: int,
+  rng: np.random.Generator | None = None,
+  place: float | None = None,
 ) -> np.ndarray:
-  """Evenly spaced frames, from the very first to the very last."""
+  """Evenly spaced frames, from the very first to the very last.
+
+  Raises:
+    ValueError: a count below 1, or a `place`, of which there is no choice.
+  """
   del rng
+  if place is not None:
+    raise ValueError(
+      "the sampler uniform takes all of a video: it has one view in time"
+    )
   if _check(num_frames, frames):
     return _repeated(num_frames, frames)
   return np.round(np.linspace(0, num_frames - 1, frames)).astype(np.int64)
@@ -52,6 +71,7 @@ def strided(
   num_frames: int,
   frames: int,
   rng: np.random.Generator | None = None,
+  place: float | None = None,
   stride: int | None = None,
 ) -> np.ndarray:
   """T frames at one stride, started at random, or centred without `rng`.
@@ -60,6 +80,7 @@ def strided(
     num_frames: frames of the video.
     frames: T.
     rng: draws the start.
+    place: of the start, without `rng`.
     stride: the largest that fits if None; a larger one than fits is cut down
       to that, so that a short video gives a clip all the same.
 
@@ -76,7 +97,7 @@ def strided(
   largest = (num_frames - 1) // max(frames - 1, 1) or 1
   stride = min(stride or largest, largest)
   starts = num_frames - stride * (frames - 1)
-  start = (starts - 1) // 2 if rng is None else rng.integers(starts)
+  start = _at(place, starts) if rng is None else rng.integers(starts)
   return start + stride * np.arange(frames)
 
 
@@ -89,6 +110,13 @@ SAMPLERS = Table(
     "strided": strided,
   },
 )
+
+
+def _at(place, count):
+  """Which of so many choices stands at `place`; the middle one for None."""
+  if place is None:
+    return (count - 1) // 2
+  return np.round((count - 1) * place).astype(np.int64)
 
 
 def _edges(num_frames, frames) -> np.ndarray:

@@ -43,6 +43,13 @@ def center_crop(
   return View((height - side) // 2, (width - side) // 2, side, side)
 
 
+def square_at(height: int, width: int, place: float) -> View:
+  """The largest square at `place` in [0, 1] along the longer side."""
+  side = min(height, width)
+  top, left = (round((x - side) * place) for x in (height, width))
+  return View(top, left, side, side)
+
+
 def crop_flip(
   height: int,
   width: int,

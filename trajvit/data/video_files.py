@@ -2,21 +2,20 @@
 
 import dataclasses
 import functools
-import hashlib
-import json
 import os
 from collections.abc import Sequence
 
 import numpy as np
 from absl import logging
 
-from trajvit.data.clips import ClipReader, StoredClip
-from trajvit.data.example import BrokenClip, ClipSpec, Example
+from trajvit.data.clips import StoredClip
+from trajvit.data.example import BrokenClip, ClipSpec
 from trajvit.data.manifest import Record, read_manifest
+from trajvit.data.stored import StoredClips
 from trajvit.data.tracks import sidecar_paths
 
 
-class FileClips:
+class FileClips(StoredClips):
   """Clips of the video and image files that a list of records names.
 
   See ClipReader for what becomes of them. The sidecar pair of a clip is the one
@@ -44,9 +43,8 @@ class FileClips:
     Raises:
       ValueError: an unknown name.
     """
-    self._clip, self._name, self._root = clip, name, root
-    self._tracks = tracks
-    self._reader = ClipReader(clip, tracks)
+    super().__init__(clip=clip, tracks=tracks, name=name)
+    self._root = root
     self._records = tuple(records)
     places = sorted({clip_place(record) for record in self._records})
     self._clip_ids = {place: i for i, place in enumerate(places)}
@@ -60,32 +58,15 @@ class FileClips:
     """The number of records."""
     return len(self._records)
 
-  def __repr__(self) -> str:
-    return f"{type(self).__name__}({self._name!r}, {self.fingerprint()})"
-
   @property
   def has_captions(self) -> bool:
     """Whether any clip has a caption."""
     return any(record.captions for record in self._records)
 
   @property
-  def extracted(self) -> int:
-    """For how many clips tracks were extracted from pixels."""
-    return self._reader.extracted
-
-  @property
   def records(self) -> tuple[Record, ...]:
     """The records, one a clip."""
     return self._records
-
-  def example(self, index: int, rng: np.random.Generator | None) -> Example:
-    """Returns clip `index`; see `trajvit.data.example.Source`.
-
-    Raises:
-      BrokenClip: the video or its sidecar pair cannot be read.
-      ValueError: tracks must be extracted and the packages for it are missing.
-    """
-    return self._reader.read(self.stored(index), rng)
 
   def stored(self, index: int) -> StoredClip:
     """Returns clip `index` as it is stored; no file of it is opened."""
@@ -102,25 +83,23 @@ class FileClips:
       sidecars=functools.partial(self._sidecar_pair, record),
     )
 
-  def fingerprint(self) -> str:
-    """A short hash of the records, the clip's spec and the sizes of files.
+  def content(self) -> list:
+    """The records and the sizes of their files.
 
     Where the files lie does not matter, as long as it is the same below the
     root; that a file is missing does, and so do sidecar pairs made since.
     """
-    digest = hashlib.sha256()
-    digest.update(json.dumps(dataclasses.asdict(self._clip)).encode())
-    digest.update(self._tracks.encode())
-    for record in self._records:
-      row = dataclasses.asdict(record)
-      row["path"] = os.path.relpath(record.path, self._root)
-      del row["mask"], row["graph"]
-      files = [record.path]
-      if self._tracks in ("sidecar", "auto"):
-        files += [name for name in _sidecar_names(record) if name]
-      row["sizes"] = [_size(file) for file in files]
-      digest.update(json.dumps(row, sort_keys=True).encode())
-    return digest.hexdigest()[:16]
+    return [self._row(record) for record in self._records]
+
+  def _row(self, record) -> dict:
+    row = dataclasses.asdict(record)
+    row["path"] = os.path.relpath(record.path, self._root)
+    del row["mask"], row["graph"]
+    files = [record.path]
+    if self._tracks in ("sidecar", "auto"):
+      files += [name for name in _sidecar_names(record) if name]
+    row["sizes"] = [_size(file) for file in files]
+    return row
 
   def _sidecar_pair(self, record) -> tuple[str, str | None] | None:
     """The sidecar files of a record, or None if it names and has none."""

@@ -85,6 +85,8 @@ class Augment:
     """
     height, width = footage.frames.shape[1:3]
     view, captions = self._view.view(height, width, footage.captions, rng)
+    if rng is None and self._clip.view[1] is not None:
+      view = transforms.square_at(height, width, self._clip.view[1])
     frames, tracks = transforms.apply_view(
       view,
       footage.frames,

@@ -18,8 +18,8 @@ from trajvit.data.example import BrokenClip, ClipSpec
 from trajvit.data.formats import folder as shard_folder
 from trajvit.data.formats import payload
 from trajvit.data.formats.patterns import matching
-from trajvit.data.formats.stored import StoredClips
 from trajvit.data.media import Blob
+from trajvit.data.stored import StoredClips
 from trajvit.data.video_reader import one_line
 
 SUFFIX = ".array_record"

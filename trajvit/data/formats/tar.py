@@ -18,7 +18,6 @@ from trajvit.data.example import BrokenClip, ClipSpec
 from trajvit.data.formats import tar_members
 from trajvit.data.formats.patterns import matching
 from trajvit.data.formats.payload import PackedClip
-from trajvit.data.formats.stored import StoredClips
 from trajvit.data.formats.tar_clip import (
   MEDIA_SUFFIXES,
   captions_of,
@@ -27,6 +26,7 @@ from trajvit.data.formats.tar_clip import (
   read_about,
   read_clip,
 )
+from trajvit.data.stored import StoredClips
 from trajvit.data.video_reader import one_line
 
 SUFFIX = ".tar"

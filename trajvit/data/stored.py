@@ -1,6 +1,7 @@
-"""What the sources of packed clips share."""
+"""What the sources of stored clips share, whatever the format."""
 
 import abc
+import copy
 import dataclasses
 import hashlib
 import json
@@ -8,7 +9,7 @@ import json
 import numpy as np
 
 from trajvit.data.clips import ClipReader, StoredClip
-from trajvit.data.example import ClipSpec, Example
+from trajvit.data.example import ClipSpec, Example, View
 
 
 class StoredClips(abc.ABC):
@@ -48,6 +49,17 @@ class StoredClips(abc.ABC):
       ValueError: tracks must be extracted and the packages for it are missing.
     """
     return self._reader.read(self.stored(index), rng)
+
+  def seen_from(self, view: View) -> "StoredClips":
+    """Returns the same clips as an evaluation sees them from a `ClipSpec.view`.
+
+    Raises:
+      ValueError: `clip.sampler` leaves no choice in time.
+    """
+    other = copy.copy(self)
+    other._clip = dataclasses.replace(self._clip, view=view)
+    other._reader = ClipReader(other._clip, self._tracks)
+    return other
 
   @abc.abstractmethod
   def stored(self, index: int) -> StoredClip:
