@@ -143,6 +143,23 @@ def test_processes_do_as_one_does(folder):
   assert [pathlib.Path(path).read_bytes() for path in pair] == expected
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("all_frames", [False, True])
+def test_beam_does_as_one_process_does(folder, all_frames):
+  pytest.importorskip("apache_beam", reason="needs the extra [beam]")
+  name = all_files(folder)
+  options = Options(frames=4, size=48, all_frames=all_frames, chunk=4)
+  one = extract_manifest(name, options, processes=1)
+  paths = sorted(folder.rglob("*.npz"))
+  expected = [path.read_bytes() for path in paths]
+  for path in paths:
+    path.unlink()
+  beam = ["--runner=DirectRunner"]
+  assert extract_manifest(name, options, beam=beam) == one
+  assert [path.read_bytes() for path in paths] == expected
+  assert sorted(folder.rglob("*.npz")) == paths
+
+
 def video_of_halves(folder, frames=30):
   """A long video, and parts that find two halves in it that never move."""
   (folder / "halves_of_frames.py").write_text(
