@@ -101,7 +101,9 @@ def read_index(folder: pathlib.Path) -> Index:
   path = folder / INDEX
   values = read_json(path)
   expect(path, values.get("format") == FORMAT, f"the format {FORMAT!r}")
-  expect(path, values.get("version") == VERSION, f"version {VERSION}")
+  version = values.get("version")
+  known = type(version) is int and version == VERSION
+  expect(path, known, f"version {VERSION}, got {version!r:.60}")
   container = values.get("container")
   expect(path, container in CONTAINERS, f"container of {CONTAINERS}")
   shards = values.get("shards")
