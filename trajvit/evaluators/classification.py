@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from trajvit.evaluators.features import Features, embed, known_labels
+from trajvit.evaluators.embed import embed
+from trajvit.evaluators.features import Features, known_labels
 
 
 class Classification:
@@ -29,7 +30,7 @@ class Classification:
     self.loader, self.top = loader, tuple(top)
 
   def run(self, predict, variables) -> dict[str, float]:
-    """Returns `score` of all clips that can be read, see `features.embed`.
+    """Returns `score` of all clips that can be read, see `embed.embed`.
 
     Args:
       predict: `(variables, batch) -> outputs` with `logits` [B, C].

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from trajvit.evaluators.features import Features, embed, known_labels
+from trajvit.evaluators.embed import embed
+from trajvit.evaluators.features import Features, known_labels
 from trajvit.evaluators.made_frames import check_budgets
 from trajvit.evaluators.ridge import ridge_accuracy
 
@@ -44,7 +45,7 @@ class LinearProbe:
     return ("video", *(f"video@{budget}" for budget in self.budgets))
 
   def run(self, predict, variables) -> dict[str, float]:
-    """Returns `score` of all clips that can be read, see `features.embed`.
+    """Returns `score` of all clips that can be read, see `embed.embed`.
 
     Args:
       predict: `(variables, batch) -> outputs` with `video_embedding` [B, E].

@@ -4,7 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from trajvit.evaluators.features import Features, embed
+from trajvit.evaluators.embed import embed
+from trajvit.evaluators.features import Features
 from trajvit.evaluators.ranking import ranks
 
 CUTOFFS = (1, 5, 10)
@@ -40,7 +41,7 @@ class Retrieval:
     self.loader, self.groups = loader, groups
 
   def run(self, predict, variables) -> dict[str, float]:
-    """Returns `score` of all clips that can be read, see `features.embed`.
+    """Returns `score` of all clips that can be read, see `embed.embed`.
 
     Args:
       predict: `(variables, batch) -> outputs` with `video_embedding` [B, E] and

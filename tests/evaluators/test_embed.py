@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from fake_loader import FakeLoader, LabelledLoader
 
-from trajvit.evaluators.features import embed
+from trajvit.evaluators.embed import embed
 
 
 def predict(variables, batch):
@@ -96,3 +96,12 @@ def test_what_cannot_be_asked_for():
     )
   with pytest.raises(dataclasses.FrozenInstanceError):
     embed(loader, predict, SCALE, ["video"]).names = ()
+
+
+def test_views_of_a_clip_are_one_row():
+  loader = FakeLoader(clips([2, 4, None, None, 5, 7]), [[1]] * 6, [1, 1] * 3)
+  loader.views = 2
+  found = embed(loader, predict, SCALE, ["video", "text"])
+  assert found.place.tolist() == [0, 2]
+  np.testing.assert_array_equal(found.outputs["video"], [[1], [1]])
+  assert found.outputs["text"].shape == (2, 1)
