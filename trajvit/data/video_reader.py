@@ -5,6 +5,9 @@ constant frame rate that is simply the i-th frame; for a variable one it is
 sampling in time. Positions come from timestamps, so that a frame is the same
 one whether it was reached by decoding on or by seeking. Files without
 presentation times (AVI, bare H.264) are counted through from the start.
+
+Frames that nobody asked for and no other frame is predicted from are passed
+over: of a clip spread over its video that is near to half of the decoding.
 """
 
 import contextlib
@@ -26,6 +29,8 @@ _LENIENT = (
   else {}
 )
 _DECODE_ON = 40  # frames ahead from which a seek may be cheaper than decoding
+# Where what the decoder calls no reference is none, which HEVC does not say.
+_PASSES_OVER = ("h264",)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,12 +124,19 @@ class VideoReader:
     self._index_per_tick = float(self._stream.time_base) * self._fps
     self._decode_on = _DECODE_ON
     self._damaged = None  # the first damaged frame since a key frame
-    self._decoded = container.decode(self._stream)
+    self._wanted, self._last = None, 0  # indices asked for; None is all
+    self._passed = []  # indices passed over since a seek
+    self._decoded = self._decode_packets()
     self._ahead = None  # a frame decoded before its time has come
     self._shown = self._decode(follows=-1)
     if self._shown is None:
       raise BrokenClip(path, "no frame can be decoded")
     frame = self._shown.frame
+    self._passes_over = (
+      self._start is not None
+      and self._stream.codec_context.name in _PASSES_OVER
+      and not frame.interlaced_frame  # a frame may then be two packets
+    )
     height, width = frame.height, frame.width
     if _quarter_turns(frame) % 2:
       height, width = width, height
@@ -164,6 +176,8 @@ class VideoReader:
         f"got {np.asarray(indices).tolist()}"
       )
     height, width = size or (self.info.height, self.info.width)
+    self._wanted = set(wanted.tolist()) if self._passes_over else None
+    self._last = int(wanted[-1])
     frames = np.empty((len(wanted), height, width, 3), np.uint8)
     times = np.empty(len(wanted), np.float32)
     for i, index in enumerate(wanted.tolist()):
@@ -180,19 +194,29 @@ class VideoReader:
     here = self._shown.index
     if self._start is not None and index - here > self._decode_on:
       self._seek(index, here)
-    while self._shown.index < index:
-      if self._ahead is None:
-        self._ahead = self._decode(follows=self._shown.index)
-      if self._ahead is None:
-        if index < self._shown.index + self._shown.span:
-          break  # the last frame is shown for long
-        raise self._missing(index, "the file ends there")
-      if self._ahead.index > index:
-        break
-      self._shown, self._ahead = self._ahead, None
+    is_there = self._decode_to(index)
+    if any(self._shown.index < passed <= index for passed in self._passed):
+      # No frame begins just there, and the one on screen was passed over.
+      self._passes_over, self._wanted = False, None
+      self._seek(index, here=-1)
+      is_there = self._decode_to(index)
+    if not is_there:
+      raise self._missing(index, "the file ends there")
     if self._shown.damaged is not None:
       raise BrokenClip(self._path, f"frame {self._shown.damaged} is damaged")
     return self._shown.frame
+
+  def _decode_to(self, index) -> bool:
+    """Decodes on until a frame at `index` is shown; tells whether there is."""
+    while self._shown.index < index:
+      if self._ahead is None:
+        self._ahead = self._decode(follows=self._shown.index)
+      if self._ahead is None:  # perhaps the last frame is shown for long
+        return index < self._shown.index + self._shown.span
+      if self._ahead.index > index:
+        break
+      self._shown, self._ahead = self._ahead, None
+    return True
 
   def _missing(self, index, reason) -> BrokenClip:
     return BrokenClip(
@@ -200,6 +224,25 @@ class VideoReader:
       f"frame {index} of {self.info.num_frames} is missing, the last one "
       f"decoded is {self._shown.index}: {reason}",
     )
+
+  def _decode_packets(self) -> Iterator[av.VideoFrame]:
+    """Decodes from where the file is, all that is wanted or needed for it."""
+    codec = self._stream.codec_context
+    for packet in self._container.demux(self._stream):
+      passes = self._may_pass(packet)
+      codec.skip_frame = "NONREF" if passes else "DEFAULT"
+      yield from packet.decode()
+
+  def _may_pass(self, packet) -> bool:
+    """Whether nobody asked for the frame in a packet."""
+    if not self._wanted or packet.pts is None:
+      return False
+    index = round((packet.pts - self._start) * self._index_per_tick)
+    # The next call may ask for what comes after this one's last frame.
+    if index in self._wanted or index > self._last:
+      return False
+    self._passed.append(index)
+    return True
 
   def _decode(self, follows) -> _Shown | None:
     """Decodes one more frame, the one after index `follows`, if there is."""
@@ -228,7 +271,8 @@ class VideoReader:
       self._container.seek(
         self._start + round(target / self._index_per_tick), stream=self._stream
       )
-      self._decoded = self._container.decode(self._stream)
+      self._decoded = self._decode_packets()
+      self._passed.clear()
       self._ahead = self._damaged = None
       landed = self._decode(follows=-1)
       if landed and landed.index <= index and landed.frame.pts is not None:
