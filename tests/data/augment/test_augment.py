@@ -63,6 +63,18 @@ def test_a_name_is_its_view(rng, name):
   assert build(name).view_name == name
 
 
+def test_steps_are_done_in_order(rng):
+  footage = make_footage(rng)
+  one, two = (np.random.default_rng(5) for _ in range(2))
+  got = build(EVERYTHING)(footage, one)
+  footage = build(EVERYTHING[:1])(footage, two)
+  for step in EVERYTHING[1:]:
+    spec = dataclasses.replace(CLIP, augment=[step])
+    footage = AUGMENTATIONS.build(step, clip=spec)(footage, two)
+  assert_same(got, footage)
+  assert one.random() == two.random()
+
+
 def test_an_evaluation_draws_nothing(rng):
   footage = make_footage(rng, captions=("a dog on the left",))
   for view in "none", "center_crop", "crop_flip":

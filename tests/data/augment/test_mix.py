@@ -91,9 +91,10 @@ def test_tracks_come_along_with_the_pixels():
 
 def test_of_too_many_tracks_the_largest_stay():
   one, two = make_example(1), make_example(2)
+  one = dataclasses.replace(one, dropped_tracks=2)
   two = dataclasses.replace(two, dropped_tracks=7)
   example = pasted(one, two, (2, 1, 6, 6), GRID, 3)
-  assert example.dropped_tracks == 1
+  assert example.dropped_tracks == 2 + 1
   assert example.tracks.max() == 2
   assert (example.tracks[:, 2:6, 5] == -1).all()  # the smallest of four
 
