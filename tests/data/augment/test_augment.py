@@ -186,6 +186,8 @@ def test_any_list_of_steps(view, steps, seed):
     ([dict(name="color", p="often")], "color.p must be in .* got 'often'"),
     ([dict(name="blur", kernel=4)], "odd, got 4"),
     ([dict(name="rand_augment", magnitude=28)], r"\[0, 10\], got 28"),
+    ([dict(name="rand_augment", n=2.5)], "n must be a whole number, got 2.5"),
+    ([dict(name="tube_mask", patch=16.0)], "patch must be a whole number"),
     ([dict(name="rand_augment", n=0)], r"\[1, 100\], got 0"),
     ([dict(name="tube_mask", which="tubes")], "one of rectangle, patches"),
     ([dict(name="tube_mask", which="patches", patch=3)], "32 pixels .* got 3"),

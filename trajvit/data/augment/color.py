@@ -6,7 +6,7 @@ import numpy as np
 
 from trajvit.data.augment import colors
 from trajvit.data.augment.footage import Footage
-from trajvit.data.augment.ranges import check_number, check_range
+from trajvit.data.augment.ranges import check_integer, check_number, check_range
 
 _ONE = 256  # the sum of a blur's weights
 
@@ -84,7 +84,7 @@ class Blur:
 
   def __post_init__(self):
     check_range("blur.sigma", self.sigma, 1e-3, 100.0)
-    check_number("blur.kernel", self.kernel, 1, 63)
+    check_integer("blur.kernel", self.kernel, 1, 63)
     if self.kernel % 2 != 1:
       raise ValueError(f"blur.kernel must be odd, got {self.kernel}")
     check_number("blur.p", self.p, 0, 1)

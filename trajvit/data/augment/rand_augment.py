@@ -14,7 +14,7 @@ from PIL import ImageEnhance
 
 from trajvit.data.augment import colors, warp
 from trajvit.data.augment.footage import Footage, map_frames
-from trajvit.data.augment.ranges import check_number
+from trajvit.data.augment.ranges import check_integer, check_number
 
 STRONGEST = 10
 _LEVELS = np.arange(256)
@@ -34,7 +34,7 @@ class RandAugment:
   magnitude: float = 9
 
   def __post_init__(self):
-    check_number("rand_augment.n", self.n, 1, 100)
+    check_integer("rand_augment.n", self.n, 1, 100)
     check_number("rand_augment.magnitude", self.magnitude, 0, STRONGEST)
 
   def __call__(self, footage: Footage, rng: np.random.Generator) -> Footage:

@@ -8,6 +8,13 @@ def check_number(what: str, value, low: float, high: float) -> None:
     raise ValueError(f"{what} must be in [{low}, {high}], got {value!r}")
 
 
+def check_integer(what: str, value, low: int, high: int) -> None:
+  """Raises ValueError unless `value` is a whole number in [low, high]."""
+  check_number(what, value, low, high)
+  if not isinstance(value, int):
+    raise ValueError(f"{what} must be a whole number, got {value!r}")
+
+
 def check_range(what: str, pair, low: float, high: float) -> None:
   """Raises ValueError unless `pair` is two ascending numbers in [low, high]."""
   if not isinstance(pair, tuple | list) or len(pair) != 2:

@@ -6,7 +6,11 @@ import numpy as np
 
 from trajvit.data.augment import colors
 from trajvit.data.augment.footage import Footage
-from trajvit.data.augment.ranges import check_choice, check_number
+from trajvit.data.augment.ranges import (
+  check_choice,
+  check_integer,
+  check_number,
+)
 from trajvit.data.example import ClipSpec
 
 
@@ -48,10 +52,9 @@ class TubeMask:
     check_choice("tube_mask.fill", fill, ("mean", "zero"))
     check_number("tube_mask.share", share, 0, 1)
     check_number("tube_mask.p", p, 0, 1)
+    check_integer("tube_mask.patch", patch, 1, 2**16)
     self._cell = clip.size // clip.track_grid
-    if which == "patches" and (
-      patch < 1 or clip.size % patch or patch % self._cell
-    ):
+    if which == "patches" and (clip.size % patch or patch % self._cell):
       raise ValueError(
         f"tube_mask.patch must divide the {clip.size} pixels of a side and be "
         f"a multiple of the {self._cell} of a track cell, got {patch}"
