@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from trajvit.data.augment import Footage, colors
+from trajvit.data.augment import Footage, color_maps
 from trajvit.data.augment.color import Blur, Color, gaussian_weights
 
 
@@ -25,13 +25,13 @@ def test_maps_equal_those_of_pillow(frames, kind, factor):
   """On the clip as one tall picture, up to how the two round."""
   tall = Image.fromarray(frames.reshape(-1, 12, 3))
   expected = np.asarray(getattr(ImageEnhance, kind)(tall).enhance(factor))
-  level = colors.luma(colors.IDENTITY, colors.mean_color(frames))
+  level = color_maps.luma(color_maps.IDENTITY, color_maps.mean_color(frames))
   matrix = {
-    "Brightness": colors.brightness(factor),
-    "Contrast": colors.contrast(factor, level),
-    "Color": colors.saturation(factor),
+    "Brightness": color_maps.brightness(factor),
+    "Contrast": color_maps.contrast(factor, level),
+    "Color": color_maps.saturation(factor),
   }[kind]
-  got = colors.map_colors(frames, matrix)
+  got = color_maps.map_colors(frames, matrix)
   assert got.shape == frames.shape and got.dtype == np.uint8
   difference = got.reshape(expected.shape).astype(int) - expected
   assert abs(difference).max() <= 1
@@ -39,21 +39,21 @@ def test_maps_equal_those_of_pillow(frames, kind, factor):
 
 def test_mean_color(frames):
   np.testing.assert_allclose(
-    colors.mean_color(frames), frames.mean((0, 1, 2)), rtol=1e-12
+    color_maps.mean_color(frames), frames.mean((0, 1, 2)), rtol=1e-12
   )
 
 
 def test_hue_turns_colours_and_keeps_greys_and_luma():
   for turn in (0.1, -0.1, 0.5):
-    matrix = colors.hue(turn)[:3, :3]
+    matrix = color_maps.hue(turn)[:3, :3]
     np.testing.assert_allclose(matrix @ np.ones(3), np.ones(3), atol=1e-5)
     grey = np.array([0.299, 0.587, 0.114])
     np.testing.assert_allclose(grey @ matrix, grey, atol=1e-5)
-    inverse = colors.hue(-turn)[:3, :3]
+    inverse = color_maps.hue(-turn)[:3, :3]
     np.testing.assert_allclose(inverse @ matrix, np.eye(3), atol=1e-5)
   for color in [0.6, 0.4, 0.4], [0.4, 0.6, 0.4], [0.5, 0.4, 0.6]:
     before = colorsys.rgb_to_hsv(*color)[0]
-    after = colorsys.rgb_to_hsv(*(colors.hue(0.1)[:3, :3] @ color))[0]
+    after = colorsys.rgb_to_hsv(*(color_maps.hue(0.1)[:3, :3] @ color))[0]
     assert abs((after - before + 0.5) % 1 - 0.5 - 0.1) < 0.05
 
 
@@ -130,9 +130,9 @@ def test_half_of_the_clips_are_blurred(frames):
 def test_contrast_keeps_the_mean(rng):
   """Of the clip as it is by then, whatever was jittered before."""
   frames = rng.integers(60, 100, (2, 8, 8, 3), dtype=np.uint8)
-  level = colors.luma(colors.IDENTITY, colors.mean_color(frames))
+  level = color_maps.luma(color_maps.IDENTITY, color_maps.mean_color(frames))
   step = Color(brightness=0, contrast=0.4, p=1, grayscale=0)
   for seed in range(10):
     got = step(make(frames), np.random.default_rng(seed)).frames
-    after = colors.luma(colors.IDENTITY, colors.mean_color(got))
+    after = color_maps.luma(color_maps.IDENTITY, color_maps.mean_color(got))
     assert abs(after - level) < 0.5

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from trajvit.data.augment import colors
+from trajvit.data.augment import color_maps
 from trajvit.data.augment.footage import Footage
 from trajvit.data.augment.ranges import check_integer, check_number, check_range
 
@@ -18,7 +18,7 @@ class Color:
   Brightness, contrast and saturation are scaled by a factor uniform in 1 - x to
   1 + x, in random order; the defaults are those of TrajViT (arXiv:2505.23617).
   Contrast is about the mean of the whole clip, values are cut to 0..255 once at
-  the end, and hue is turned in YIQ, see `colors`.
+  the end, and hue is turned in YIQ, see `color_maps`.
 
   Attributes:
     brightness: x of the factor, in [0, 1].
@@ -49,20 +49,20 @@ class Color:
     order = rng.permutation(4)
     if not jitter and not grey:
       return footage
-    total = colors.IDENTITY
+    total = color_maps.IDENTITY
     if jitter:
-      mean = colors.mean_color(footage.frames)
+      mean = color_maps.mean_color(footage.frames)
       for kind in order:
         step = (
-          colors.brightness(factors[0]),
-          colors.contrast(factors[1], colors.luma(total, mean)),
-          colors.saturation(factors[2]),
-          colors.hue(turn),
+          color_maps.brightness(factors[0]),
+          color_maps.contrast(factors[1], color_maps.luma(total, mean)),
+          color_maps.saturation(factors[2]),
+          color_maps.hue(turn),
         )[kind]
         total = step @ total
     if grey:
-      total = colors.saturation(0.0) @ total
-    frames = colors.map_colors(footage.frames, total)
+      total = color_maps.saturation(0.0) @ total
+    frames = color_maps.map_colors(footage.frames, total)
     return dataclasses.replace(footage, frames=frames)
 
 

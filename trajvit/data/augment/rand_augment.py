@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import ImageEnhance
 
-from trajvit.data.augment import colors, warp
+from trajvit.data.augment import color_maps, warp
 from trajvit.data.augment.footage import Footage, map_frames
 from trajvit.data.augment.ranges import check_integer, check_number
 
@@ -57,17 +57,21 @@ def _of_frames(function: Callable) -> Callable:
 
 
 def _brightness(frames, strength, sign):
-  return colors.map_colors(frames, colors.brightness(_factor(strength, sign)))
+  return color_maps.map_colors(
+    frames, color_maps.brightness(_factor(strength, sign))
+  )
 
 
 def _color(frames, strength, sign):
-  return colors.map_colors(frames, colors.saturation(_factor(strength, sign)))
+  return color_maps.map_colors(
+    frames, color_maps.saturation(_factor(strength, sign))
+  )
 
 
 def _contrast(frames, strength, sign):
-  level = colors.luma(colors.IDENTITY, colors.mean_color(frames))
-  contrast = colors.contrast(_factor(strength, sign), level)
-  return colors.map_colors(frames, contrast)
+  level = color_maps.luma(color_maps.IDENTITY, color_maps.mean_color(frames))
+  contrast = color_maps.contrast(_factor(strength, sign), level)
+  return color_maps.map_colors(frames, contrast)
 
 
 def _sharpness(frames, strength, sign):
@@ -83,8 +87,8 @@ def _factor(strength, sign) -> float:
 
 def _auto_contrast(frames, strength, sign):
   del strength, sign
-  curves = [_stretching(counts) for counts in colors.histogram(frames)]
-  return colors.map_levels(frames, np.array(curves))
+  curves = [_stretching(counts) for counts in color_maps.histogram(frames)]
+  return color_maps.map_levels(frames, np.array(curves))
 
 
 def _stretching(counts):
@@ -98,8 +102,8 @@ def _stretching(counts):
 
 def _equalize(frames, strength, sign):
   del strength, sign
-  curves = [_equalizing(counts) for counts in colors.histogram(frames)]
-  return colors.map_levels(frames, np.array(curves))
+  curves = [_equalizing(counts) for counts in color_maps.histogram(frames)]
+  return color_maps.map_levels(frames, np.array(curves))
 
 
 def _equalizing(counts):
@@ -115,7 +119,9 @@ def _equalizing(counts):
 def _posterize(frames, strength, sign):
   del sign
   dropped = round(4 * strength)  # bits
-  return colors.map_levels(frames, np.tile(_LEVELS >> dropped << dropped, 3))
+  return color_maps.map_levels(
+    frames, np.tile(_LEVELS >> dropped << dropped, 3)
+  )
 
 
 def _solarize(frames, strength, sign):
@@ -123,7 +129,7 @@ def _solarize(frames, strength, sign):
   curve = _LEVELS.copy()
   first = int(np.ceil(256 * (1 - strength)))
   curve[first:] = 255 - curve[first:]
-  return colors.map_levels(frames, np.tile(curve, 3))
+  return color_maps.map_levels(frames, np.tile(curve, 3))
 
 
 def _identity(footage, strength, sign):

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from trajvit.data.augment import colors
+from trajvit.data.augment import color_maps
 from trajvit.data.augment.footage import Footage
 from trajvit.data.augment.ranges import (
   check_choice,
@@ -76,7 +76,7 @@ class TubeMask:
     hidden = hidden[..., None].repeat(3, 2)  # [H, W, 3]
     color = np.zeros(3, np.uint8)
     if self._fill == "mean":
-      color = np.round(colors.mean_color(footage.frames)).astype(np.uint8)
+      color = np.round(color_maps.mean_color(footage.frames)).astype(np.uint8)
     frames = np.where(hidden, hidden * color, footage.frames)
     tracks = footage.tracks
     if tracks is not None:
