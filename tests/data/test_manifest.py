@@ -24,15 +24,21 @@ RECORDS = [
 def _expected(root):
   return [
     Record(f"{root}/a b.mp4", False, ("one",)),
-    Record("/abs/c.jpg", True, ("x", "y"), 3),
-    Record(f"{root}/d.mp4", False, mask=f"{root}/m/d.npz", graph="/g/d.npz"),
+    Record(f"{root}/abs/c.jpg", True, ("x", "y"), 3),
+    Record(
+      f"{root}/d.mp4", False, mask=f"{root}/m/d.npz", graph=f"{root}/g/d.npz"
+    ),
   ]
 
 
 @pytest.mark.parametrize("root", ["", "/data"])
 def test_json_and_jsonl_say_the_same(tmp_path, root):
-  as_list = _write(tmp_path, "clips.json", RECORDS)
-  lines = "\n\n".join(map(json.dumps, RECORDS)) + "\n"
+  """A path may be absolute, if it is inside of the root."""
+  records = json.loads(
+    json.dumps(RECORDS).replace('"/', f'"{root or tmp_path}/')
+  )
+  as_list = _write(tmp_path, "clips.json", records)
+  lines = "\n\n".join(map(json.dumps, records)) + "\n"
   as_lines = _write(tmp_path, "clips.jsonl", lines)
   expected = _expected(root or tmp_path)
   assert read_manifest(as_list, root) == expected
@@ -59,10 +65,41 @@ def test_named_labels_are_ranked(tmp_path):
 @pytest.mark.parametrize("name", ["train.csv", "train.txt"])
 def test_path_and_label_lines(tmp_path, name):
   path = _write(tmp_path, name, "/x/my clip.mp4 4\n\ny.PNG\t-1\n")
-  assert read_manifest(path) == [
+  assert read_manifest(path, root="/") == [
     Record("/x/my clip.mp4", False, label=4),
-    Record(f"{tmp_path}/y.PNG", True, label=-1),
+    Record("/y.PNG", True, label=-1),
   ]
+
+
+@pytest.mark.parametrize(
+  "name",
+  ["/etc/passwd", "../a.mp4", "a/../../b.mp4", "..", "a\0.mp4", "\ud800.mp4"],
+)
+def test_paths_that_lead_out_of_the_root_are_refused(tmp_path, name):
+  for row in (
+    {"video": name},
+    {"video": "a.mp4", "mask": name},
+    {"image": "a.png", "graph": name},
+  ):
+    path = _write(tmp_path, "clips.json", [row])
+    with pytest.raises(ValueError, match="clips.json, record 1: expected"):
+      read_manifest(path)
+  if name.isprintable():
+    path = _write(tmp_path, "clips.csv", f"{name} 1\n")
+    with pytest.raises(ValueError, match=f"inside of {tmp_path}, got '"):
+      read_manifest(path)
+
+
+def test_paths_are_without_detours(tmp_path, monkeypatch):
+  path = _write(tmp_path, "clips.csv", "./a/../b//c.mp4 1\n")
+  assert read_manifest(path)[0].path == f"{tmp_path}/b/c.mp4"
+  monkeypatch.chdir(tmp_path)
+  assert read_manifest("clips.csv")[0].path == "b/c.mp4"
+  assert read_manifest("clips.csv", root="..")[0].path == "../b/c.mp4"
+  # A folder of almost the same name is another one.
+  path = _write(tmp_path, "clips.csv", f"{tmp_path}2/a.mp4 1\n")
+  with pytest.raises(ValueError, match="root / for any place"):
+    read_manifest(path)
 
 
 def test_class_folders(tmp_path):
@@ -125,7 +162,17 @@ GOOD = {"video": "a.mp4"}
     ("c.json", [{**GOOD, "caption": None}], "a list of strings, got null"),
     ("c.json", [{**GOOD, "label": 1.5}], "to be a number or a name, got 1.5"),
     ("c.json", [{**GOOD, "label": True}], "to be a number or a name, got true"),
-    ("c.json", [{**GOOD, "label": -2}], "expected a label from -1 up, got -2"),
+    ("c.json", [{**GOOD, "label": -2}], "up to 2147483647, got -2"),
+    ("c.csv", f"a.mp4 {2**31}", "a label from -1 up to 2147483647, got 21"),
+    ("c.json", [{**GOOD, "labels": [2**31]}], "a list of numbers from 0 up"),
+    (
+      "c.json",
+      [{**GOOD, "caption": "\ud83d"}],
+      "expected a caption in Unicode",
+    ),
+    ("c.json", "[" * 10**5, "c.json: expected JSON: maximum recursion"),
+    ("c.jsonl", '{"label": ' + "9" * 5000 + "}", "line 1: expected JSON"),
+    ("c.json", [{**GOOD, "end": 10**300}], "expected start and end in seconds"),
     (
       "c.json",
       [{**GOOD, "label": 1}, GOOD, {**GOOD, "label": "run"}],
@@ -140,7 +187,7 @@ GOOD = {"video": "a.mp4"}
     ("c.csv", "a.mp4 1\nb.mp4\n", 'line 2: expected "path label" with a'),
     ("c.csv", "a.mp4 run", "as label, got 'a.mp4 run'"),
     ("c.csv", "a.mp4,1", "as label, got 'a.mp4,1'"),
-    ("c.txt", "a.mp4 -3", "c.txt, line 1: expected a label from -1 up, got -3"),
+    ("c.txt", "a.mp4 -3", "c.txt, line 1: expected a label from -1 up to "),
   ],
 )
 def test_malformed(tmp_path, name, content, message):

@@ -21,6 +21,8 @@ from collections.abc import Iterator
 
 from absl import logging
 
+from trajvit.data.paths import path_inside
+
 # fmt: off
 VIDEO_SUFFIXES = frozenset({
   ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts",
@@ -36,6 +38,9 @@ _KEYS = frozenset({
   "end",
 })
 # fmt: on
+
+_MAX_LABEL = 2**31 - 1
+_MAX_SECONDS = 1e9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,8 +77,9 @@ def read_manifest(path: str | os.PathLike, root: str = "") -> list[Record]:
 
   Args:
     path: a .json, .jsonl, .csv or .txt file, or a folder.
-    root: the folder that relative paths start from; "" is the manifest's own.
-      A folder that is itself the manifest needs none.
+    root: the folder that relative paths start from and that no path may leave;
+      "" is the manifest's own, "/" allows all. A folder that is itself the
+      manifest needs none.
 
   Returns:
     At least one record. Labels that are strings become the ranks of their
@@ -81,8 +87,9 @@ def read_manifest(path: str | os.PathLike, root: str = "") -> list[Record]:
     classes; a class folder is a class even when it is empty.
 
   Raises:
-    ValueError: a record is not what it should be, naming the file, the record
-      and what came; or there is no record at all.
+    ValueError: a record is not what it should be or names a file outside of
+      `root`, naming the file, the record and what came; or there is no record
+      at all.
     OSError: the manifest itself cannot be read.
   """
   path = pathlib.Path(path)
@@ -122,7 +129,7 @@ def _json_list(path: pathlib.Path) -> Iterator[tuple[str, object]]:
   """Yields (where, value) for the items of the list a JSON file holds."""
   try:
     values = json.loads(_text(path))
-  except json.JSONDecodeError as error:
+  except (ValueError, RecursionError) as error:
     raise ValueError(f"{path}: expected JSON: {error}") from error
   if not isinstance(values, list):
     raise ValueError(f"{path}: expected a list, got {_shown(values)}")
@@ -135,7 +142,7 @@ def _json_lines(path: pathlib.Path) -> Iterator[tuple[str, object]]:
   for where, line in _lines(path):
     try:
       yield where, json.loads(line)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
       raise ValueError(f"{where}: expected JSON: {error}") from error
 
 
@@ -156,8 +163,8 @@ def _read_objects(path, root, values) -> list[Record]:
       raise ValueError(
         f"{where}: expected label to be a number or a name, got {_shown(label)}"
       )
-    if isinstance(label, int) and label < -1:
-      raise ValueError(f"{where}: expected a label from -1 up, got {label}")
+    if isinstance(label, int):
+      _check_label(where, label)
     if "label" in value:
       if labels and isinstance(label, str) != isinstance(labels[0], str):
         raise ValueError(
@@ -198,7 +205,14 @@ def _file(where, value, key, root) -> str | None:
     raise ValueError(
       f"{where}: expected {key} to be a path, got {_shown(name)}"
     )
-  return str(root / name)
+  return path_inside(root, name, where, key)
+
+
+def _check_label(where, label) -> None:
+  if not -1 <= label <= _MAX_LABEL:
+    raise ValueError(
+      f"{where}: expected a label from -1 up to {_MAX_LABEL}, got {label}"
+    )
 
 
 def _captions(where, value) -> tuple[str, ...]:
@@ -210,12 +224,20 @@ def _captions(where, value) -> tuple[str, ...]:
       f"{where}: expected caption to be a string or a list of strings, "
       f"got {_shown(value)}"
     )
+  for caption in captions:
+    try:
+      caption.encode()
+    except UnicodeEncodeError as error:
+      raise ValueError(
+        f"{where}: expected a caption in Unicode, got {_shown(caption)}: "
+        f"{error.reason}"
+      ) from error
   return tuple(caption for caption in captions if caption.strip())
 
 
 def _labels(where, value) -> tuple[int, ...]:
   whole = isinstance(value, list) and all(type(x) is int for x in value)
-  if not whole or min(value, default=0) < 0:
+  if not whole or not all(0 <= x <= _MAX_LABEL for x in value):
     raise ValueError(
       f"{where}: expected labels to be a list of numbers from 0 up, "
       f"got {_shown(value)}"
@@ -229,7 +251,9 @@ def _extent(where, value, *, is_image) -> dict:
   if is_image and ("start" in value or "end" in value):
     raise ValueError(f"{where}: expected no start and no end of an image")
   numbers = (start,) if end is None else (start, end)
-  if not all(type(x) in (int, float) and math.isfinite(x) for x in numbers):
+  if not all(
+    type(x) in (int, float) and -math.inf < x < _MAX_SECONDS for x in numbers
+  ):
     raise ValueError(
       f"{where}: expected start and end in seconds, "
       f"got {_shown(start)} and {_shown(end)}"
@@ -253,9 +277,9 @@ def _read_pairs(path, root) -> list[Record]:
         f'{where}: expected "path label" with a whole number as label, '
         f"got {line!r}"
       ) from None
-    if label < -1:
-      raise ValueError(f"{where}: expected a label from -1 up, got {label}")
-    records.append(Record(str(root / name), _is_image(name), label=label))
+    _check_label(where, label)
+    path_ = path_inside(root, name, where)
+    records.append(Record(path_, _is_image(name), label=label))
   return records
 
 

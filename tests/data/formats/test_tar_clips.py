@@ -169,8 +169,8 @@ def test_a_json_that_tells_of_captions_and_cannot_be_read(
   [
     ([("0.txt", b"\xff")], r"\.txt: expected UTF-8 text"),
     ([("0.cls", b"cat")], r"\.cls: expected a number, got b'cat'"),
-    ([("0.json", b'{"label": "cat"}')], "label to be a number from -1 up"),
-    ([("0.json", b'{"clip_id": -1}')], "clip_id to be a number from 0 up"),
+    ([("0.json", b'{"label": "cat"}')], "label to be a number from -1 up to"),
+    ([("0.json", b'{"clip_id": -1}')], "clip_id to be a number from 0 up to"),
     ([("0.json", b'{"start": 2, "end": 1}')], "0 <= start < end, got 2 and 1"),
     ([("0.json", b'{"start": NaN}')], "0 <= start < end, got nan"),
     ([("0.json", b'{"end": "x"}')], "got 0.0 and 'x'"),

@@ -24,6 +24,7 @@ VERSION = 1
 MAX_BYTES = 2**31 - 1  # of a record
 _MAX_TEXT = 2**20  # bytes of a caption or name
 _MAX_ITEMS = 2**16  # captions or labels of a clip
+_MAX_SECONDS = 1e9
 _KEYS = (
   *("name", "suffix", "media", "shape", "fps", "is_image", "clip_id"),
   *("captions", "label", "labels", "start", "end", "mask", "graph"),
@@ -217,16 +218,18 @@ def _check(where: str, values: dict) -> None:
 def _is_text(value) -> bool:
   if not isinstance(value, str) or len(value) > _MAX_TEXT:
     return False
-  return len(value.encode(errors="replace")) <= _MAX_TEXT
+  try:
+    return len(value.encode()) <= _MAX_TEXT
+  except UnicodeEncodeError:  # half of a pair of surrogates
+    return False
 
 
 def _is_whole(value, least) -> bool:
-  return type(value) is int and least <= value < 2**63
+  return type(value) is int and least <= value < 2**31
 
 
 def _is_seconds(value) -> bool:
-  good = type(value) in (int, float)
-  return good and math.isfinite(value) and value >= 0
+  return type(value) in (int, float) and 0 <= value < _MAX_SECONDS
 
 
 def _is_list(value, good) -> bool:

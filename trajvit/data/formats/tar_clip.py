@@ -14,7 +14,6 @@ Others are passed over. Convention: https://github.com/webdataset/webdataset.
 """
 
 import json
-import math
 
 from trajvit.data.clips import StoredClip
 from trajvit.data.formats import tar_members
@@ -24,6 +23,8 @@ from trajvit.data.media import Blob
 
 MEDIA_SUFFIXES = VIDEO_SUFFIXES | IMAGE_SUFFIXES
 _MAX_TEXT = 2**24  # bytes of a .json, .txt or .cls
+_MAX_SECONDS = 1e9
+_MAX_LABEL = 2**31 - 1
 
 
 def files_of(clip: PackedClip) -> list[tuple[str, bytes]]:
@@ -152,6 +153,13 @@ def captions_of(about: dict) -> tuple[str, ...]:
     isinstance(caption, str) for caption in captions
   ):
     raise ValueError(f".json: expected captions, got {captions!r:.60}")
+  for caption in captions:
+    try:
+      caption.encode()
+    except UnicodeEncodeError as error:  # "\\ud800" in JSON
+      raise ValueError(
+        f".json: expected Unicode, got {caption!a:.60}"
+      ) from error
   return tuple(caption for caption in captions if caption.strip())
 
 
@@ -159,25 +167,24 @@ def _label(files, about) -> int:
   """Returns the class of a clip, -1 for none; a .cls goes first."""
   if ".cls" in files:
     digits = files[".cls"].strip()
-    if not (digits.isdigit() and len(digits) < 19):
+    if not (digits.isdigit() and len(digits) < 11):
       raise ValueError(f".cls: expected a number, got {digits!r:.60}")
-    return int(digits)
+    return _whole(int(digits), 0, "the .cls")
   label = about.get("label", -1)
   return _whole(-1 if label is None else label, -1, "label")
 
 
 def _whole(value, least, what) -> int:
-  if type(value) is not int or not least <= value < 2**63:
+  if type(value) is not int or not least <= value <= _MAX_LABEL:
     raise ValueError(
-      f".json: expected {what} to be a number from {least} up, "
-      f"got {value!r:.60}"
+      f".json: expected {what} to be a number from {least} up to "
+      f"{_MAX_LABEL}, got {value!r:.60}"
     )
   return value
 
 
 def _is_seconds(value) -> bool:
-  good = type(value) in (int, float)
-  return good and math.isfinite(value) and value >= 0
+  return type(value) in (int, float) and 0 <= value < _MAX_SECONDS
 
 
 def _text(data, what) -> str:
