@@ -7,10 +7,10 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from trajvit.data.media import Blob
 from trajvit.data.sidecar_stream import (
   count_tracks,
-  labels_at,
-  mask_shape,
+  open_sidecars,
   stream_labels,
 )
 from trajvit.data.sidecar_writer import SidecarWriter
@@ -96,8 +96,10 @@ def test_reading_in_pieces(tmp_path, rng, frames):
   pieces = list(stream_labels(*pair, frames))
   assert max(len(piece) for piece in pieces) == min(frames, 7)
   assert np.array_equal(np.concatenate(pieces), labels)
-  assert np.array_equal(labels_at(*pair, [5, 0, 5]), labels[[5, 0, 5]])
-  assert mask_shape(pair[0]) == (7, 6, 5)
+  with open_sidecars(*pair) as reader:
+    assert reader.shape == (7, 6, 5)
+    indices = np.array([5, 0, 5])
+    assert np.array_equal(reader.labels_at(indices), labels[indices])
   assert count_tracks(*pair, 7) == 5
   assert count_tracks(*pair, 8) is None
 
@@ -108,6 +110,24 @@ def test_a_mask_in_fortran_order(tmp_path, rng):
   mask, _ = sidecar_arrays(labels)
   np.savez_compressed(pair[0], arr_0=np.asfortranarray(mask))
   assert np.array_equal(np.concatenate(list(stream_labels(*pair, 2))), labels)
+
+
+def test_a_pair_in_memory(tmp_path, rng):
+  labels, pair = random_labels(rng), pair_in(tmp_path)
+  write_sidecars(*pair, labels)
+  blobs = [Blob(path, pathlib.Path(path).read_bytes()) for path in pair]
+  assert np.array_equal(np.concatenate(list(stream_labels(*blobs, 3))), labels)
+
+
+def test_frames_that_nobody_asked_for_may_be_damaged(tmp_path, rng):
+  labels, pair = random_labels(rng, frames=99), pair_in(tmp_path)
+  write_sidecars(*pair, labels)
+  content = bytearray(pathlib.Path(pair[0]).read_bytes())
+  content[-200] ^= 255
+  pathlib.Path(pair[0]).write_bytes(content)
+  with pytest.raises(ValueError, match="a_mask.npz: "):  # noqa: SIM117
+    with open_sidecars(*pair) as reader:
+      reader.labels_at(np.array([0]))
 
 
 def test_a_failed_writer_leaves_what_was_there(tmp_path, rng):
@@ -156,11 +176,13 @@ def test_what_is_no_pair(tmp_path, rng):
 
   write_sidecars(*pair, labels)
   rewritten(pair[0], mask, cut=300)
-  check("not a zip", "a_mask.npz")
+  check("expected an npz file", "a_mask.npz")
   rewritten(pair[0], mask[0])
   check(r"must be \[T, H, W\] integers", "a_mask.npz")
   rewritten(pair[0], mask.astype(np.float32))
-  check(r"must be \[T, H, W\] integers", "a_mask.npz")
+  check("expected integers, got float32", "a_mask.npz")
+  rewritten(pair[0], np.array([None, {}]))
+  check("expected integers, got object", "a_mask.npz")
   rewritten(pair[0], mask[:6])
   check("a graph of 7 frames", "a_graph.npz")
   rewritten(pair[0], mask)
@@ -172,8 +194,8 @@ def test_what_is_no_pair(tmp_path, rng):
   pathlib.Path(pair[1]).write_bytes(b"no zip")
   check("expected an npz file", "a_graph.npz")
   np.savez(pair[1], other=np.zeros((1, 7), np.int64))
-  check("tensor", "a_graph.npz")
-  np.savez(pair[1], tensor=np.zeros((1, 7)))
+  check("expected the key 'tensor', got", "a_graph.npz")
+  np.savez(pair[1], tensor=np.zeros(7, np.int64))
   check(r"must be \[M, T\] integers", "a_graph.npz")
 
 

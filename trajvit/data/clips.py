@@ -14,6 +14,7 @@ from trajvit.data.augment import Augment, Footage
 from trajvit.data.example import BrokenClip, ClipSpec, Example
 from trajvit.data.media import Media, media_name
 from trajvit.data.sampling import SAMPLERS, middle
+from trajvit.data.sidecar_stream import open_sidecars
 from trajvit.data.tracks import label_map, limit_tracks, load_sidecars
 from trajvit.data.video_reader import VideoInfo
 
@@ -188,18 +189,19 @@ class ClipReader:
   def _read_tracks(self, stored, pair, extent, rng):
     """Returns which frames to decode, [T], and their tracks [T, H', W']."""
     first, count, num_frames = extent
-    mask, graph = load_sidecars(*pair)
-    if len(mask) == num_frames:
-      indices = first + self._sample(count, rng)
-      mask, graph = mask[indices], graph[:, indices]
-    elif len(mask) == self._clip.frames:
-      indices = first + middle(count, self._clip.frames)
-    else:
-      raise ValueError(
-        f"{media_name(pair[0])}: {len(mask)} frames of tracks for a clip of "
-        f"{self._clip.frames} from a video of {num_frames}"
-      )
-    return indices, label_map(mask, graph, name=media_name(pair[1]))
+    with open_sidecars(*pair) as sidecars:
+      held = sidecars.shape[0]
+      if held == num_frames:
+        indices = chosen = first + self._sample(count, rng)
+      elif held == self._clip.frames:
+        indices = first + middle(count, self._clip.frames)
+        chosen = np.arange(held)
+      else:
+        raise ValueError(
+          f"{media_name(pair[0])}: {held} frames of tracks for a clip of "
+          f"{self._clip.frames} from a video of {num_frames}"
+        )
+      return indices, sidecars.labels_at(chosen)
 
   def _sample(self, count, rng) -> np.ndarray:
     place = self._clip.view[0] if rng is None else None
@@ -251,17 +253,16 @@ def clip_extent(
   Raises:
     BrokenClip: the video ends before the clip begins.
   """
-  first = int(np.ceil(stored.start * fps - 1e-6))
-  last = num_frames
+  first, last = np.ceil(stored.start * fps - 1e-6), num_frames
   if stored.end is not None:
-    last = min(last, int(np.ceil(stored.end * fps - 1e-6)))
+    last = min(last, np.ceil(stored.end * fps - 1e-6))
   if first >= num_frames:
     raise BrokenClip(
       stored.name,
       f"the clip begins at {stored.start:g} s, and the video has "
       f"{num_frames / fps:g} s",
     )
-  return first, max(last - first, 1)
+  return int(first), max(int(last - first), 1)
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from trajvit.data.extract.long_video import extract_video
 from trajvit.data.file_work import Outcome, sidecar_files
 from trajvit.data.manifest import Record
 from trajvit.data.sampling import middle
-from trajvit.data.sidecar_stream import count_tracks, labels_at
+from trajvit.data.sidecar_stream import count_tracks, open_sidecars
 from trajvit.data.tracks import (
   compact_tracks,
   label_map,
@@ -127,8 +127,9 @@ def _extract_all(record, picture, options) -> Outcome:
       max_tracks=options.max_video_tracks,
     )
   if _is_drawn(picture, made):
-    shown = labels_at(*pair, middle(info.num_frames, options.frames))
-    _draw(picture, _read(record, options), compact_tracks(shown))
+    with open_sidecars(*pair) as sidecars:
+      labels = sidecars.labels_at(middle(info.num_frames, options.frames))
+    _draw(picture, _read(record, options), compact_tracks(labels))
   return Outcome(record.path, made, tracks, dropped)
 
 

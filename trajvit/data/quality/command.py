@@ -19,11 +19,9 @@ from trajvit.data.file_work import (
 )
 from trajvit.data.manifest import Record, read_manifest
 from trajvit.data.quality.measure import Agreement, Quality, compare, measure
-from trajvit.data.sidecar_stream import mask_shape, stream_labels
+from trajvit.data.sidecar_stream import open_sidecars, stream_labels
 from trajvit.data.tracks import sidecar_paths
 from trajvit.data.whole_files import replacing, write_json
-
-_FRAMES = 32  # read at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,22 +88,26 @@ def _measure(item, reference) -> FileQuality:
   record, stem = item
   pair = sidecar_files(record)
   try:
-    quality = measure(stream_labels(*pair, _FRAMES))
+    quality = measure(stream_labels(*pair))
     if reference is None:
       return FileQuality(record.path, quality)
     truth = _reference_pair(record, pathlib.Path(reference, stem))
-    if not record.is_image and mask_shape(truth[0])[0] != quality.frames:
-      raise ValueError(
-        f"{truth[0]}: {mask_shape(truth[0])[0]} frames of tracks to compare "
-        f"{quality.frames} with"
-      )
-    agreement = compare(
-      stream_labels(*pair, _FRAMES), stream_labels(*truth, _FRAMES)
-    )
+    if not record.is_image:
+      _check_frames(truth, quality.frames)
+    agreement = compare(stream_labels(*pair), stream_labels(*truth))
   except (ValueError, OSError) as error:
     reason = " ".join(str(error).split())
     return FileQuality(record.path, reason=reason)
   return FileQuality(record.path, quality, agreement)
+
+
+def _check_frames(truth, num_frames) -> None:
+  with open_sidecars(*truth) as pair:
+    if pair.shape[0] != num_frames:
+      raise ValueError(
+        f"{truth[0]}: {pair.shape[0]} frames of tracks to compare "
+        f"{num_frames} with"
+      )
 
 
 def _reference_pair(

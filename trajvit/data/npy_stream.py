@@ -1,0 +1,116 @@
+"""Arrays in npz files, read a few rows at a time; code in them never runs."""
+
+import contextlib
+import math
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Iterator
+from typing import IO
+
+import numpy as np
+
+from trajvit.data.media import Blob, Media, media_name
+
+_HEADERS = {
+  (1, 0): np.lib.format.read_array_header_1_0,
+  (2, 0): np.lib.format.read_array_header_2_0,
+}
+_UNREADABLE = (
+  ValueError,
+  EOFError,
+  RuntimeError,  # an archive with a password, or packed in an unknown way
+  SyntaxError,
+  tokenize.TokenError,
+  zipfile.BadZipFile,
+  zlib.error,
+)
+
+
+class ArrayStream:
+  """An array of integers, from its first row to its last.
+
+  Attributes:
+    name: what messages call its file.
+    shape: of the array.
+    dtype: of the array.
+  """
+
+  def __init__(self, name: str, file: IO[bytes]):
+    """Reads the head of the array.
+
+    Raises:
+      ValueError: it is no array of integers.
+    """
+    version = np.lib.format.read_magic(file)
+    if version not in _HEADERS:
+      raise ValueError(f"version {version} of the npy format")
+    self.name, self._file = name, file
+    self.shape, fortran_order, self.dtype = _HEADERS[version](file)
+    if self.dtype.kind not in "ui" or min(self.shape, default=0) < 0:
+      raise ValueError(f"expected integers, got {self.dtype} {self.shape}")
+    self._next = 0
+    self._whole = None
+    if fortran_order and len(self.shape) > 1:  # a row is not in one place
+      values = self._values(math.prod(self.shape))
+      self._whole = values.reshape(self.shape, order="F")
+
+  def read(self, count: int) -> np.ndarray:
+    """Returns the next `count` rows, or as many as there are.
+
+    Raises:
+      ValueError: the file ends before or goes on after the last one, or is
+        damaged; the message names it.
+    """
+    start = self._next
+    self._next = min(start + count, self.shape[0])
+    if self._whole is not None:
+      return self._whole[start : self._next]
+    shape = (self._next - start, *self.shape[1:])
+    with naming(self.name):
+      values = self._values(math.prod(shape)).reshape(shape)
+      if self._next == self.shape[0] and self._file.read(1):
+        raise ValueError(f"more than an array {self.shape}")
+    return values
+
+  def _values(self, count) -> np.ndarray:
+    size = count * self.dtype.itemsize
+    content = self._file.read(size)
+    if len(content) < size:
+      raise ValueError(f"less than an array {self.shape}")
+    return np.frombuffer(content, self.dtype)
+
+
+@contextlib.contextmanager
+def open_array(file: Media, key: str) -> Iterator[ArrayStream]:
+  """Opens the array of a name in an npz file.
+
+  Raises:
+    ValueError: it is no npz file, or has no such array of integers; the
+      message names it.
+    OSError: it cannot be opened.
+  """
+  name = media_name(file)
+  with (
+    file.open() if isinstance(file, Blob) else open(file, "rb") as opened,
+    contextlib.ExitStack() as stack,
+  ):
+    with naming(name):
+      if not zipfile.is_zipfile(opened):
+        raise ValueError("expected an npz file")
+      archive = stack.enter_context(zipfile.ZipFile(opened))
+      if f"{key}.npy" not in archive.namelist():
+        raise ValueError(f"expected the key {key!r}, got {archive.namelist()}")
+      entry = stack.enter_context(archive.open(f"{key}.npy"))
+      stream = ArrayStream(name, entry)
+    yield stream
+
+
+@contextlib.contextmanager
+def naming(name: str) -> Iterator[None]:
+  """Makes what is wrong with a file a ValueError that names it."""
+  try:
+    yield
+  except _UNREADABLE as error:
+    message = " ".join(str(error).split())
+    raise ValueError(f"{name}: {message}") from error
