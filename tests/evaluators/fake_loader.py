@@ -51,7 +51,7 @@ class FakeLoader:
     ]
     batch = Batch(
       clip=Clip(frames=np.stack(frames)),
-      text=self.text(rows, there),
+      text=self.read_text(rows, there),
       clip_id=np.array(ids, np.int32),
       valid=np.array(there),
     )
@@ -60,7 +60,7 @@ class FakeLoader:
     )
     return batch, Info(names, tuple((f"clip{i}", "broken") for i in missing))
 
-  def text(self, rows, there):
+  def read_text(self, rows, there):
     """Ids [B, C, L], one word a caption."""
     if self.captions is None:
       return None

@@ -8,6 +8,7 @@ from trajvit.evaluators.grouping import Grouping
 from trajvit.evaluators.linear_probe import LinearProbe
 from trajvit.evaluators.reconstruction import Reconstruction
 from trajvit.evaluators.retrieval import Retrieval
+from trajvit.evaluators.zero_shot import ZeroShot
 from trajvit.table import Table
 
 EVALUATORS = Table(
@@ -21,5 +22,6 @@ EVALUATORS = Table(
     "linear_probe": LinearProbe,
     "reconstruction": Reconstruction,
     "retrieval": Retrieval,
+    "zero_shot": ZeroShot,
   },
 )

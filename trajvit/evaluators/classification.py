@@ -1,5 +1,7 @@
 """Classification: how often the class of a clip is found."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from trajvit.evaluators.embed import embed
@@ -25,9 +27,7 @@ class Classification:
     Raises:
       ValueError: `top` is empty or has a number below 1.
     """
-    if not top or min(top) < 1:
-      raise ValueError(f"top must have numbers of at least 1, got {top}")
-    self.loader, self.top = loader, tuple(top)
+    self.loader, self.top = loader, check_top(top)
 
   def run(self, predict, variables) -> dict[str, float]:
     """Returns `score` of all clips that can be read, see `embed.embed`.
@@ -69,12 +69,26 @@ class Classification:
     }
 
 
-def class_ranks(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def check_top(top: Sequence[int]) -> tuple[int, ...]:
+  """Returns how many classes may be named.
+
+  Raises:
+    ValueError: there is no number, or one below 1.
+  """
+  if not top or min(top) < 1:
+    raise ValueError(f"top must have numbers of at least 1, got {top}")
+  return tuple(top)
+
+
+def class_ranks(
+  logits: np.ndarray, labels: np.ndarray, *, tolerance: float = 0.0
+) -> np.ndarray:
   """Returns [n] integers from 1: how many classes are at least as likely.
 
   Args:
     logits: [n, C] float.
     labels: [n] integers from 0.
+    tolerance: a class this far below the true one still ties.
 
   Raises:
     ValueError: a label beyond the classes.
@@ -85,7 +99,7 @@ def class_ranks(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
       f"{labels.max()}: set model.num_classes"
     )
   true = np.take_along_axis(logits, labels[:, None], axis=1)
-  return (logits >= true).sum(1)
+  return (logits >= true - tolerance).sum(1)
 
 
 def top_accuracies(

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import jax
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from trajvit.evaluators.features import Features
 from trajvit.evaluators.made_frames import valid_clips, with_budget
 from trajvit.evaluators.views import averaged
-from trajvit.types import Batch
+from trajvit.types import Batch, Clip, Text
 
 # What can be asked for -> the output of the model. "video@4" is "video" of the
 # first 4 nested tokens of a step.
@@ -22,7 +22,13 @@ OUTPUTS = {
 }
 
 
-def embed(loader, predict, variables: dict, wanted: Iterable[str]) -> Features:
+def embed(
+  loader,
+  predict,
+  variables: dict,
+  wanted: Iterable[str],
+  prompts: Iterable[str] = (),
+) -> Features:
   """Returns what a model makes of all clips of a loader that can be read.
 
   Where the loader shows several views of a clip, they are averaged to one row.
@@ -34,10 +40,11 @@ def embed(loader, predict, variables: dict, wanted: Iterable[str]) -> Features:
       so hand in the same one again.
     variables: of the model.
     wanted: names in OUTPUTS, each alone or with "@" and a budget.
+    prompts: texts to embed besides, see `embed_texts`.
 
   Raises:
     ValueError: an unknown name; text is wanted and there is none, or its
-      embeddings have another shape than its captions.
+      embeddings have another shape than its captions; or as `embed_texts`.
   """
   wanted = sorted(set(wanted))
   asked = {name: _parse(name) for name in wanted}
@@ -63,6 +70,9 @@ def embed(loader, predict, variables: dict, wanted: Iterable[str]) -> Features:
       overflow += lost
       shortened += getattr(info, "captions_shortened", 0)
   ids, labels, places, names = zip(*clips, strict=True) if clips else [()] * 4
+  prompts, vectors, cut = tuple(dict.fromkeys(prompts)), None, 0
+  if prompts:
+    vectors, cut = embed_texts(loader, predict, variables, prompts)
   features = Features(
     outputs={name: _joined(parts) for name, parts in found.items()},
     clip_id=_joined(ids, np.int32),
@@ -74,9 +84,73 @@ def embed(loader, predict, variables: dict, wanted: Iterable[str]) -> Features:
     captions_cut=getattr(loader, "captions_cut", 0),
     captions_shortened=shortened,
     overflow_tokens=overflow,
+    prompts=prompts,
+    prompt_vectors=vectors,
+    prompts_shortened=cut,
   )
   views = getattr(loader, "views", 1)
   return averaged(features, views) if views > 1 else features
+
+
+def embed_texts(
+  loader, predict, variables: dict, texts: Sequence[str], *, chunk: int = 256
+) -> tuple[np.ndarray, int]:
+  """Returns the embeddings of texts that belong to no clip.
+
+  They are given to the model as the captions of one blank clip. Of that the
+  text tower reads nothing, so that the compiler leaves out the rest.
+
+  Args:
+    loader: its `text` encodes, and its `clip` tells how a clip looks.
+    predict: as for `embed`.
+    variables: of the model.
+    texts: at least one.
+    chunk: how many are embedded at once.
+
+  Returns:
+    [len(texts), E] float32, and how many texts lost their end.
+
+  Raises:
+    ValueError: the loader encodes no text, there is none, or one is empty.
+  """
+  if getattr(loader, "text", None) is None:
+    raise ValueError("texts cannot be embedded: data.text encodes none")
+  if not texts:
+    raise ValueError("expected texts to embed, got none")
+  encoded = [loader.text.encode_counted(text) for text in texts]
+  empty = [t for t, e in zip(texts, encoded, strict=True) if not e[1].any()]
+  if empty:
+    raise ValueError(f"a text must have a word, got {empty[0]!r}")
+  blank = _blank_clip(loader.clip)
+  shape = 1, chunk, len(encoded[0][0])
+  parts = []
+  for start in range(0, len(texts), chunk):
+    rows = encoded[start : start + chunk]
+    ids, mask = np.zeros(shape, np.int32), np.zeros(shape, bool)
+    for slot, (words, real, _) in enumerate(rows):
+      ids[0, slot], mask[0, slot] = words, real
+    outputs, _ = jax.device_get(
+      _outputs(
+        predict,
+        ("text_embedding",),
+        variables,
+        Batch(clip=blank, text=Text(ids, mask)),
+      )
+    )
+    _check_text(outputs["text_embedding"], mask)
+    parts.append(outputs["text_embedding"][0, : len(rows)])
+  return np.concatenate(parts), sum(bool(lost) for *_, lost in encoded)
+
+
+def _blank_clip(spec) -> Clip:
+  """One clip of zeros and no track, as a ClipSpec says."""
+  grid = (1, spec.frames, spec.track_grid, spec.track_grid)
+  return Clip(
+    frames=np.zeros((1, spec.frames, spec.size, spec.size, 3), np.uint8),
+    frame_mask=np.ones((1, spec.frames), bool),
+    times=np.zeros((1, spec.frames), np.float32),
+    tracks=np.full(grid, -1, np.int32),
+  )
 
 
 def _parse(name: str) -> tuple[str, int | None]:

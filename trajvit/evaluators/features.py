@@ -1,6 +1,7 @@
 """What a model made of the clips of a source, ready to be scored."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -21,6 +22,9 @@ class Features:
     captions_shortened: captions that lost their end.
     overflow_tokens: tokens that the rows of a packed encoder had no slot for;
       where it is not 0, the clips of a batch matter to each other.
+    prompts: texts that are no captions, all different.
+    prompt_vectors: [len(prompts), E] float32, their embeddings; or None.
+    prompts_shortened: prompts that lost their end.
   """
 
   outputs: dict[str, np.ndarray]
@@ -33,6 +37,9 @@ class Features:
   captions_cut: int = 0
   captions_shortened: int = 0
   overflow_tokens: int = 0
+  prompts: tuple[str, ...] = ()
+  prompt_vectors: np.ndarray | None = None
+  prompts_shortened: int = 0
 
   def __len__(self) -> int:
     """The number of clips."""
@@ -58,6 +65,29 @@ class Features:
       raise FloatingPointError(
         f"{name} of {bad.sum()} of {len(found)} is not finite, first that of "
         f"{self.names[owners[bad][0]]}"
+      )
+    return found
+
+  def prompted(self, texts: Sequence[str]) -> np.ndarray:
+    """Returns the embeddings of prompts, [len(texts), E] float32.
+
+    Raises:
+      ValueError: one of them was not asked for.
+      FloatingPointError: an embedding is not finite; the message names it.
+    """
+    place = {prompt: i for i, prompt in enumerate(self.prompts)}
+    unknown = [text for text in texts if text not in place]
+    if unknown:
+      raise ValueError(
+        f"the features lack {len(unknown)} of {len(texts)} prompts, first "
+        f"{unknown[0]!r}"
+      )
+    found = self.prompt_vectors[[place[text] for text in texts]]
+    bad = ~np.isfinite(found).all(1)
+    if bad.any():
+      raise FloatingPointError(
+        f"{bad.sum()} of {len(texts)} prompts are not finite, first "
+        f"{texts[bad.argmax()]!r}"
       )
     return found
 

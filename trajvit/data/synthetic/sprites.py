@@ -128,6 +128,11 @@ class MovingSprites:
     """Whether the tracks know what no method that sees pixels could know."""
     return self.tracks == "exact"
 
+  @property
+  def classes(self) -> tuple[str, ...]:
+    """The names of the classes, by label."""
+    return CLASSES[self.label]
+
   def vocabulary(self) -> list[str]:
     """Returns every word of every caption, sorted; "," is a word."""
     return caption_words()
