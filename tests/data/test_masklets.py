@@ -305,13 +305,17 @@ def test_annotations_that_cannot_be_found(folder):
   assert outcome.reason and not outcome.made
 
 
-def test_a_video_outside_of_the_root_is_found_by_its_name(folder):
-  write_json(folder / "masklets" / "a.json", sa_v())
-  inner = folder / "sub" / "clips.json"
-  inner.write_text(json.dumps([{"video": "../a.mp4"}]))
-  options = Options(source=str(folder / "masklets"))
-  (outcome,) = convert_manifest(str(inner), options, processes=1)
-  assert outcome.made
+def test_the_root_decides_where_masklets_are(folder):
+  inner = folder / "lists" / "clips.json"
+  for root, stem in ((folder, "sub/b"), ("/", str(folder / "sub/b")[1:])):
+    write_json(inner, [{"video": str(folder / "sub/b.mp4")}])
+    write_json(folder / "masklets" / f"{stem}.json", sa_v())
+    options = Options(source=str(folder / "masklets"), overwrite=True)
+    (outcome,) = convert_manifest(
+      str(inner), options, root=str(root), processes=1
+    )
+    assert outcome.made
+    (folder / "masklets" / f"{stem}.json").unlink()
 
 
 def test_wrong_arguments(folder):

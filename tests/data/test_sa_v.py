@@ -171,6 +171,12 @@ def test_annotations_that_do_not_fit(folders, videos):
     train(videos).example(0, None)
 
 
+def test_a_list_that_leads_elsewhere(folders):
+  (folders / "sav_val/sav_val.txt").write_text("sav_7\n../../elsewhere\n")
+  with pytest.raises(ValueError, match="sav_val.txt: .*'../../elsewhere'"):
+    val(folders)
+
+
 def test_fingerprints_tell_annotations(folders, videos):
   before = val(folders).fingerprint(), train(videos).fingerprint()
   assert before == (val(folders).fingerprint(), train(videos).fingerprint())

@@ -320,6 +320,21 @@ def test_files_that_are_no_annotations(youtube, content, message):
     YOUTUBE(clip=SPEC, annotations=str(youtube))
 
 
+def test_names_that_lead_elsewhere(davis, youtube):
+  (davis / "ImageSets/2017/val.txt").write_text("goat\n../../../etc\n")
+  with pytest.raises(ValueError, match="inside of .*, got '../../../etc'"):
+    DAVIS(clip=SPEC, root=str(davis))
+  data = json.loads(youtube.read_text())
+  data["videos"][0]["file_names"][1] = "/etc/passwd"
+  youtube.write_text(json.dumps(data))
+  with pytest.raises(ValueError, match="inside of .*, got '/etc/passwd'"):
+    YOUTUBE(clip=SPEC, annotations=str(youtube))
+  data["videos"][0]["file_names"][1] = 7
+  youtube.write_text(json.dumps(data))
+  with pytest.raises(ValueError, match="video 7: expected names of frames"):
+    YOUTUBE(clip=SPEC, annotations=str(youtube))
+
+
 def test_counts_of_the_releases(davis, mose, youtube):
   """All three are held to them unless told otherwise."""
   for make, message in (

@@ -53,18 +53,14 @@ def relative_stems(
     root: the folder that relative paths start from; "" is the manifest's own.
 
   Returns:
-    Relative paths that never leave the folder they are put under: a file that
-    is not below the root has its name alone.
+    Relative paths; `read_manifest` sees to it that none leads out of the root.
   """
   base = manifest if os.path.isdir(manifest) else root
   base = base or os.path.dirname(manifest) or "."
-  stems = []
-  for record in records:
-    path = pathlib.PurePath(os.path.relpath(record.path, base))
-    if ".." in path.parts or path.is_absolute():
-      path = pathlib.PurePath(path.name)
-    stems.append(path.with_suffix(""))
-  return stems
+  return [
+    pathlib.PurePath(os.path.relpath(record.path, base)).with_suffix("")
+    for record in records
+  ]
 
 
 def summary(outcomes: Sequence[Outcome], seconds: float) -> str:

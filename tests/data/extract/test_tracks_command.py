@@ -160,9 +160,9 @@ def test_beam_does_as_one_process_does(folder, all_frames):
   assert sorted(folder.rglob("*.npz")) == paths
 
 
-def video_of_halves(folder, frames=30):
-  """A long video, and parts that find two halves in it that never move."""
-  (folder / "halves_of_frames.py").write_text(
+def halves(folder, monkeypatch):
+  """Options for two halves of the picture that never move."""
+  (folder / "my_parts_of_tracks.py").write_text(
     "import numpy as np\n"
     "def halves(frame):\n"
     "  masks = np.zeros((2, *frame.shape[:2]), bool)\n"
@@ -170,17 +170,22 @@ def video_of_halves(folder, frames=30):
     "  return masks\n"
     "def still(frames, masks):\n"
     "  return np.repeat(masks[None], len(frames), axis=0)\n"
+    "def wrong(frame):\n"
+    "  return frame\n"
   )
-  write_video(folder / "long.mp4", moving_square(frames=frames, step=1)[0], 8)
-  return ["--segmenter", "halves_of_frames:halves"] + [
-    "--tracker",
-    "halves_of_frames:still",
-  ]
+  monkeypatch.syspath_prepend(folder)
+  parts = ["--segmenter", "my_parts_of_tracks:halves"]
+  return [*parts, "--tracker", "my_parts_of_tracks:still"]
+
+
+def write_long_video(folder):
+  frames, _ = moving_square(frames=30, step=1)
+  write_video(folder / "long.mp4", frames, fps=8)
 
 
 def test_all_frames_of_a_long_video(folder, monkeypatch, capsys):
-  monkeypatch.syspath_prepend(folder)
-  parts = video_of_halves(folder)
+  parts = halves(folder, monkeypatch)
+  write_long_video(folder)
   name = manifest(folder, "long.mp4", "sub/image.png", "empty.mp4")
   pictures = folder / "pictures"
   every = [*parts, "--all-frames", "--chunk", "8", "--overlay", str(pictures)]
@@ -216,11 +221,9 @@ def test_all_frames_of_a_long_video(folder, monkeypatch, capsys):
   assert (labels[:, :20] == -1).all() and (labels[:, 20:] == 0).all()
 
 
-def test_a_video_damaged_in_the_middle_leaves_no_pair(
-  folder, monkeypatch, capsys
-):
-  monkeypatch.syspath_prepend(folder)
-  parts = video_of_halves(folder)
+def test_a_damaged_video_leaves_no_pair(folder, monkeypatch, capsys):
+  parts = halves(folder, monkeypatch)
+  write_long_video(folder)
   path = folder / "long.mp4"
   path.write_bytes(half_blank(path.read_bytes()))
   name = manifest(folder, "long.mp4")
@@ -259,21 +262,8 @@ def test_pictures_are_laid_out_as_the_files(folder):
 
 
 def test_parts_are_loaded_by_name(folder, monkeypatch, capsys):
-  (folder / "my_parts_of_tracks.py").write_text(
-    "import numpy as np\n"
-    "def halves(frame):\n"
-    "  masks = np.zeros((2, *frame.shape[:2]), bool)\n"
-    "  masks[0, :20] = masks[1, 20:] = True\n"
-    "  return masks\n"
-    "def still(frames, masks):\n"
-    "  return np.repeat(masks[None], len(frames), axis=0)\n"
-    "def wrong(frame):\n"
-    "  return frame\n"
-  )
-  monkeypatch.syspath_prepend(folder)
+  parts = halves(folder, monkeypatch)
   name = manifest(folder, "good.mp4")
-  parts = ["--segmenter", "my_parts_of_tracks:halves"]
-  parts += ["--tracker", "my_parts_of_tracks:still"]
   assert one_process(name, *parts) == 0
   labels = read_sidecars(*sidecar_paths(folder / "good.mp4"), 4)
   assert (labels[:, :20] == 0).all() and (labels[:, 20:] == 1).all()

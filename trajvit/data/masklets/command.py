@@ -41,8 +41,7 @@ def convert_manifest(
     manifest: see `data.manifest`.
     options: see Options.
     root: the folder that relative paths start from; "" is the manifest's own.
-      Masklets are laid out below `options.source` as videos are below it; those
-      of a video elsewhere are looked for by its name alone.
+      Masklets are laid out below `options.source` as videos are below it.
     out: the folder for thinned videos, laid out likewise, and for
       `manifest.json`, which lists those that were made, with the captions and
       labels that they have; needed for `fill="thin"` and for that alone.

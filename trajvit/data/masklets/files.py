@@ -168,7 +168,10 @@ def _labels(
 
 
 def _thin(path, info, frames, thinned, options) -> None:
-  """Writes a video of the annotated frames, at the rate that keeps time."""
+  """Writes a video of the annotated frames, at the rate that keeps time.
+
+  They are all in memory meanwhile.
+  """
   made = not options.overwrite and thinned.is_file()
   if made and probe(thinned).num_frames == len(frames):
     return

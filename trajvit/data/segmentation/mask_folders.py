@@ -12,6 +12,7 @@ import numpy as np
 from trajvit.data.benchmarks.counts import check_counts
 from trajvit.data.example import BrokenClip, ClipSpec
 from trajvit.data.masklets.index_image import read_labels
+from trajvit.data.paths import path_inside
 from trajvit.data.segmentation.annotated import (
   AnnotatedVideos,
   FrameVideo,
@@ -38,13 +39,18 @@ class _MaskFolders(AnnotatedVideos):
     """Lists the frames; files are opened when their clip is asked for.
 
     Raises:
-      ValueError: there is no video, or folders are missing or empty, which
-        are all counted and the first ones named; or there are not as many
-        videos as `expected`, whose first part names the split.
+      ValueError: there is no video, a name leads out of the folders, or folders
+        are missing or empty, which are all counted and the first ones named;
+        or there are not as many videos as `expected`, whose first part names
+        the split.
     """
     missing = [str(x) for x in (images, masks) if not x.is_dir()]
     if not missing:
-      folders = [root / name for name in names for root in (images, masks)]
+      folders = [
+        pathlib.Path(path_inside(root, name, "the list of videos"))
+        for name in names
+        for root in (images, masks)
+      ]
       missing = [str(x) for x in folders if not x.is_dir()]
     if missing:
       raise ValueError(f"{len(missing)} folders missing: {enumerated(missing)}")

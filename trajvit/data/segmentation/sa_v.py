@@ -20,6 +20,7 @@ from trajvit.data.example import BrokenClip, ClipSpec
 from trajvit.data.masklets.annotation import Annotation
 from trajvit.data.masklets.images import read_images
 from trajvit.data.masklets.json_files import read_json
+from trajvit.data.paths import path_inside
 from trajvit.data.segmentation.annotated import (
   AnnotatedVideos,
   FrameVideo,
@@ -77,7 +78,12 @@ class SaV(AnnotatedVideos):
       raise ValueError(f"no list of videos: {listed}")
     images, masks = folder / "JPEGImages_24fps", folder / "Annotations_6fps"
     names = listed.read_text(encoding="utf-8").split()
-    found = {name: sorted((masks / name).glob("*/*.png")) for name in names}
+    found = {
+      name: sorted(
+        pathlib.Path(path_inside(masks, name, str(listed))).glob("*/*.png")
+      )
+      for name in names
+    }
     missing = [str(masks / name) for name in names if not found[name]]
     if missing or not names:
       raise ValueError(f"no annotations in {enumerated(missing) or masks}")

@@ -12,6 +12,7 @@ from absl import logging
 from trajvit.data.benchmarks.counts import check_counts
 from trajvit.data.example import BrokenClip, ClipSpec
 from trajvit.data.masklets.run_length import decode_mask
+from trajvit.data.paths import path_inside
 from trajvit.data.segmentation.annotated import AnnotatedVideos, FrameVideo
 
 
@@ -89,7 +90,7 @@ class YouTubeVis(AnnotatedVideos):
     videos = []
     for video in kept:
       names = video["file_names"]
-      frames = tuple(str(folder / name) for name in names)
+      frames = tuple(path_inside(folder, name, str(path)) for name in names)
       videos.append(FrameVideo(str(pathlib.Path(names[0]).parent), frames))
     super().__init__(clip=clip, videos=videos, fps=fps)
     self._objects = [objects[video["id"]] for video in kept]
@@ -141,6 +142,8 @@ def _parse(path, content) -> tuple[list[dict], dict, int]:
       number, names = video["id"], video["file_names"]
       if not names:
         raise ValueError(f"video {number} has no frames")
+      if not all(isinstance(name, str) for name in names):
+        raise ValueError(f"video {number}: expected names of frames")
     return data["videos"], objects, len(data.get("categories", ()))
   except (KeyError, TypeError) as error:
     raise ValueError(
