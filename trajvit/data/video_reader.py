@@ -228,10 +228,12 @@ class VideoReader:
   def _decode_packets(self) -> Iterator[av.VideoFrame]:
     """Decodes from where the file is, all that is wanted or needed for it."""
     codec = self._stream.codec_context
-    for packet in self._container.demux(self._stream):
-      passes = self._may_pass(packet)
-      codec.skip_frame = "NONREF" if passes else "DEFAULT"
-      yield from packet.decode()
+    # Left to the garbage collector, PyAV never gives back the last packet.
+    with contextlib.closing(self._container.demux(self._stream)) as packets:
+      for packet in packets:
+        passes = self._may_pass(packet)
+        codec.skip_frame = "NONREF" if passes else "DEFAULT"
+        yield from packet.decode()
 
   def _may_pass(self, packet) -> bool:
     """Whether nobody asked for the frame in a packet."""
