@@ -4,6 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from trajvit.evaluators.bootstrap import (
+  Statistic,
+  check_resamples,
+  estimate,
+  means,
+)
 from trajvit.evaluators.embed import embed
 from trajvit.evaluators.features import Features, known_labels
 
@@ -17,17 +23,22 @@ class Classification:
 
   wanted = ("logits",)
 
-  def __init__(self, loader, *, top: tuple[int, ...] = (1, 5)):
+  def __init__(
+    self, loader, *, top: tuple[int, ...] = (1, 5), bootstrap: int = 0
+  ):
     """Checks the arguments; nothing is read yet.
 
     Args:
       loader: `evaluate()` yields (Batch, BatchInfo) with labels.
       top: how many classes may be named.
+      bootstrap: resamples for intervals, see `evaluators.bootstrap`.
 
     Raises:
-      ValueError: `top` is empty or has a number below 1.
+      ValueError: `top` is empty or has a number below 1, or `bootstrap` is
+        negative.
     """
     self.loader, self.top = loader, check_top(top)
+    self.bootstrap = check_resamples(bootstrap)
 
   def run(self, predict, variables) -> dict[str, float]:
     """Returns `score` of all clips that can be read, see `embed.embed`.
@@ -47,6 +58,7 @@ class Classification:
     Returns:
       top<k>: percent of the labelled clips whose class is in the k likeliest.
       mean_class_accuracy: top-1 percent of each class that occurs, averaged.
+      <metric>_low, <metric>_high: their 95 % intervals, with `bootstrap`.
       n_classes: classes that occur.
       n_evaluated: clips with a label.
       n_unlabelled: clips without one.
@@ -62,7 +74,12 @@ class Classification:
       raise ValueError("classification needs a clip with a label, got none")
     ranks = class_ranks(features.finite("logits", known), labels)
     return {
-      **top_accuracies(ranks, labels, self.top),
+      **estimate(
+        top_accuracies(ranks, labels, self.top),
+        features.clip_id[known],
+        self.bootstrap,
+      ),
+      "n_classes": float(len(np.unique(labels))),
       "n_evaluated": float(len(labels)),
       "n_unlabelled": float((~known).sum()),
       "n_missing": float(len(features.missing)),
@@ -104,22 +121,26 @@ def class_ranks(
 
 def top_accuracies(
   ranks: np.ndarray, labels: np.ndarray, top: tuple[int, ...]
-) -> dict[str, float]:
-  """Returns top<k>, mean_class_accuracy and n_classes of n clips.
+) -> Statistic:
+  """Returns the statistic of top<k> and mean_class_accuracy of n clips.
 
   Args:
     ranks: [n], of the true class.
     labels: [n], at least one.
     top: how many classes may be named.
   """
-  classes = np.unique(labels)
-  by_class = [_percent(ranks[labels == c] == 1) for c in classes]
-  return {
-    **{f"top{k}": _percent(ranks <= k) for k in top},
-    "mean_class_accuracy": float(np.mean(by_class)),
-    "n_classes": float(len(classes)),
-  }
+  order = np.argsort(labels, kind="stable")
+  ranks, labels = ranks[order], labels[order]
+  overall = means({f"top{k}": 100.0 * (ranks <= k) for k in top})
+  first = np.unique(labels, return_index=True)[1]
 
+  def statistic(weights):
+    weights = weights[:, order]
+    sizes = np.add.reduceat(weights, first, axis=1)  # [r, classes]
+    found = np.add.reduceat(weights * (ranks == 1), first, axis=1)
+    there = sizes > 0  # a class that was not drawn does not occur
+    share = np.where(there, found / np.maximum(sizes, 1), 0).sum(1)
+    by_class = 100.0 * share / there.sum(1)
+    return overall(weights) | {"mean_class_accuracy": by_class}
 
-def _percent(hits):
-  return 100.0 * int(hits.sum()) / len(hits)
+  return statistic

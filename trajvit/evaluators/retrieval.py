@@ -4,6 +4,12 @@ import dataclasses
 
 import numpy as np
 
+from trajvit.evaluators.bootstrap import (
+  check_resamples,
+  estimate,
+  means,
+  weighted_median,
+)
 from trajvit.evaluators.embed import embed
 from trajvit.evaluators.features import Features
 from trajvit.evaluators.ranking import ranks
@@ -24,7 +30,7 @@ class Retrieval:
 
   wanted = ("video", "text")
 
-  def __init__(self, loader, *, groups: int = 0):
+  def __init__(self, loader, *, groups: int = 0, bootstrap: int = 0):
     """Checks the arguments; nothing is read yet.
 
     Args:
@@ -32,13 +38,15 @@ class Retrieval:
         [B, C, L]; `captions_cut` counts the captions beyond C.
       groups: if given, also let every clip choose among the captions of its own
         group of so many clips that follow each other in the data.
+      bootstrap: resamples for intervals, see `evaluators.bootstrap`.
 
     Raises:
-      ValueError: `groups` is 1 or negative.
+      ValueError: `groups` is 1 or negative, or `bootstrap` is negative.
     """
     if groups < 0 or groups == 1:
       raise ValueError(f"groups must be 0 or at least 2, got {groups}")
     self.loader, self.groups = loader, groups
+    self.bootstrap = check_resamples(bootstrap)
 
   def run(self, predict, variables) -> dict[str, float]:
     """Returns `score` of all clips that can be read, see `embed.embed`.
@@ -60,6 +68,9 @@ class Retrieval:
       t2v_R@1, t2v_R@5, t2v_R@10: captions whose rank is at most that, percent.
       t2v_median_rank, t2v_mean_rank: from 1.
       v2t_...: the same for clips that have a correct caption.
+      <metric>_low, <metric>_high: 95 % intervals of all these and of
+        choice_accuracy, with `bootstrap`: queries are drawn anew, clip by clip,
+        and the gallery stays.
       choice_accuracy: percent of clips whose caption comes first in the group,
         with `groups`. Chance is 100 / groups at one caption a clip and ids that
         differ. A group with a clip that is missing or has no caption is left
@@ -90,8 +101,8 @@ class Retrieval:
         raise ValueError(f"retrieval needs a {kind}, the loader has none")
     asked = clips.select(np.isin(clips.ids, captions.ids))
     return {
-      **_summary("t2v", _ranks(captions, clips)),
-      **_summary("v2t", _ranks(asked, captions)),
+      **self._ranked("t2v", captions, clips),
+      **self._ranked("v2t", asked, captions),
       **(self._choice(clips, captions) if self.groups else {}),
       "n_evaluated": float(len(clips.ids)),
       "n_missing": float(len(features.missing)),
@@ -101,6 +112,11 @@ class Retrieval:
       "n_uncaptioned": float(len(clips.ids) - len(asked.ids)),
       "n_overflow_tokens": float(features.overflow_tokens),
     }
+
+  def _ranked(self, way, queries, items):
+    """Metrics of one direction."""
+    found = _ranks(queries, items)
+    return estimate(_summary(way, found), queries.ids, self.bootstrap)
 
   def _choice(self, clips, captions):
     """Retrieval inside groups of clips that follow each other."""
@@ -123,8 +139,9 @@ class Retrieval:
       query_groups=clips.places // self.groups,
       item_groups=captions.places // self.groups,
     )
+    hits = means({"choice_accuracy": 100.0 * (found == 1)})
     return {
-      "choice_accuracy": _percent(found == 1),
+      **estimate(hits, clips.ids, self.bootstrap),
       "n_choices": float(len(found)),
     }
 
@@ -155,12 +172,12 @@ def _ranks(queries, items, **groups):
 
 
 def _summary(way, found):
-  return {
-    **{f"{way}_R@{k}": _percent(found <= k) for k in CUTOFFS},
-    f"{way}_median_rank": float(np.median(found)),
-    f"{way}_mean_rank": float(found.sum() / len(found)),
-  }
-
-
-def _percent(hits):
-  return 100.0 * int(hits.sum()) / len(hits)
+  """The statistic of the ranks of queries, see `evaluators.bootstrap`."""
+  average = means(
+    {f"{way}_R@{k}": 100.0 * (found <= k) for k in CUTOFFS}
+    | {f"{way}_mean_rank": found}
+  )
+  median = f"{way}_median_rank"
+  return lambda weights: (
+    average(weights) | {median: weighted_median(found, weights)}
+  )

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from trajvit.evaluators.bootstrap import check_resamples, estimate
 from trajvit.evaluators.classification import (
   check_top,
   class_ranks,
@@ -41,6 +42,7 @@ class ZeroShot:
     templates: str | Sequence[str] = "actions",
     renormalize: bool = True,
     top: tuple[int, ...] = (1, 5),
+    bootstrap: int = 0,
   ):
     """Checks the arguments; nothing is read yet.
 
@@ -51,11 +53,14 @@ class ZeroShot:
       templates: see ClassTexts.
       renormalize: see ClassTexts.
       top: how many classes may be named.
+      bootstrap: resamples for intervals, see `evaluators.bootstrap`.
 
     Raises:
-      ValueError: as ClassTexts, or `top` is empty or has a number below 1.
+      ValueError: as ClassTexts; `top` is empty or has a number below 1; or
+        `bootstrap` is negative.
     """
     self.loader, self.top = loader, check_top(top)
+    self.bootstrap = check_resamples(bootstrap)
     self._texts = ClassTexts(
       loader, classes=classes, templates=templates, renormalize=renormalize
     )
@@ -80,7 +85,8 @@ class ZeroShot:
       features: "video", and `prompts`.
 
     Returns:
-      top<k>, mean_class_accuracy, n_classes: see `Classification`.
+      top<k>, mean_class_accuracy, their intervals, n_classes: see
+        `Classification`.
       n_class_names: classes to choose from.
       n_prompts_shortened: prompts that lost their end.
       n_evaluated: clips with a label.
@@ -110,7 +116,12 @@ class ZeroShot:
       for i in range(0, len(clips), _ROWS)
     ]
     return {
-      **top_accuracies(np.concatenate(ranks), labels, self.top),
+      **estimate(
+        top_accuracies(np.concatenate(ranks), labels, self.top),
+        features.clip_id[known],
+        self.bootstrap,
+      ),
+      "n_classes": float(len(np.unique(labels))),
       "n_class_names": float(len(vectors)),
       "n_prompts_shortened": float(features.prompts_shortened),
       "n_evaluated": float(len(labels)),
