@@ -1,22 +1,34 @@
-r"""Evaluates a checkpoint as its config says, or otherwise where told to.
+r"""Evaluates a checkpoint, an export, or features that were kept.
 
-  python eval.py --workdir=W
-  python eval.py --workdir=W --step=best --evals=retrieval --out=elsewhere
-  python eval.py --workdir=W --config=configs/other.py  # its `evals` and `data`
+  python eval.py --checkpoint=W              # a run, or one of its checkpoints
+  python eval.py --checkpoint=W --step=best --evals=retrieval --out=elsewhere
+  python eval.py --checkpoint=W --config=configs/other.py   # its evals and data
+  python eval.py --checkpoint=W --features=F   # keeps them in F, or takes them
+  python eval.py --export=E --out=elsewhere
+  python eval.py --features=F --config=C --out=elsewhere   # no model at hand
 
-Writes <out>/<name>.json, metrics and manifest, and prints one line of JSON.
+Evaluations of the same clips share one pass over them. Writes
+<out>/<name>.json, metrics, manifest and missing files, and prints one line of
+JSON.
 """
 
+import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+import trajvit
 from trajvit.data import build_loader
 from trajvit.evaluators import EVALUATORS
-from trajvit.training.config import MeshConfig, read_config
-from trajvit.training.evaluation import Evaluation
+from trajvit.evaluators.embed import embed
+from trajvit.evaluators.feature_files import FeatureFiles
+from trajvit.export.predict import as_predict
+from trajvit.models.feature_net import weight_hash
+from trajvit.training.config import MeshConfig, RunConfig, read_config
+from trajvit.training.evaluation import Evaluation, evaluate_all
 from trajvit.training.feature_network import load_features
 from trajvit.training.restore import restore_run
 from trajvit.training.runtime import keep_compiled_programs
@@ -25,21 +37,45 @@ from trajvit.training.sharding import build_mesh, make_predict
 CONFIG = config_flags.DEFINE_config_file(
   "config", None, "Config to take evals and data from; default: the run's own."
 )
-WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.")
+CHECKPOINT = flags.DEFINE_string(
+  "checkpoint", None, "Directory of a run, or of one of its checkpoints."
+)
+flags.DEFINE_alias("workdir", "checkpoint")
 STEP = flags.DEFINE_string("step", None, 'A number, "best", or the newest.')
+ALLOW_MISSING = flags.DEFINE_bool(
+  "allow_missing", False, "Arrays that the checkpoint lacks are not trained."
+)
+EXPORT = flags.DEFINE_string("export", None, "Directory of an export.")
+FEATURES = flags.DEFINE_string("features", None, "Folder that keeps features.")
 EVALS = flags.DEFINE_list("evals", None, "Which evaluations; default: all.")
-OUT = flags.DEFINE_string("out", None, "Where to write; default: WORKDIR/eval.")
+OUT = flags.DEFINE_string("out", None, "Where to write; default: RUN/eval.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluated:
+  """What is evaluated: `predict` is None where there are features alone."""
+
+  config: RunConfig | None = None
+  predict: Callable | None = None
+  variables: dict | None = None
+  step: int = 0
+  identity: dict | None = None
+  out: Path | None = None
 
 
 def main(argv):
   """Runs the evaluations of the command line."""
   del argv
   logging.set_verbosity(logging.WARNING)
-  step = STEP.value
-  if step is not None and step != "best":
-    step = int(step)
-  run = restore_run(WORKDIR.value, step=step)
-  config = read_config(CONFIG.value.to_dict()) if CONFIG.value else run.config
+  evaluated = _evaluated()
+  config = evaluated.config
+  if CONFIG.value:
+    config = read_config(CONFIG.value.to_dict())
+  if config is None:
+    raise ValueError("--features without a model needs --config")
+  out = OUT.value or evaluated.out
+  if out is None:
+    raise ValueError("--out is needed: without a run there is no place for it")
   keep_compiled_programs(config.compilation_cache)
   chosen = EVALS.value or list(config.evals)
   unknown = sorted(set(chosen) - set(config.evals))
@@ -49,23 +85,75 @@ def main(argv):
       f"known: {', '.join(config.evals) or 'none'}"
     )
 
-  predict = make_predict(run.apply, build_mesh(MeshConfig()))
-  results = {}
+  evaluations = []
   for key in chosen:
     setting = config.evals[key]
     loader = build_loader(config.data, setting.data, seed=config.seed)
     evaluator = EVALUATORS.build(
       setting.spec, loader=loader, load_features=load_features
     )
-    results |= Evaluation(key, config, loader, evaluator).run(
-      predict,
-      run.variables,
-      step=run.step,
-      directory=OUT.value or Path(WORKDIR.value) / "eval",
-    )
-  print(json.dumps({"step": run.step, **results}))
+    if evaluated.predict is None and not hasattr(evaluator, "wanted"):
+      raise ValueError(f"{key} reads no features: it needs a model")
+    evaluations.append(Evaluation(key, config, loader, evaluator))
+  kept = FEATURES.value
+  results = evaluate_all(
+    evaluations,
+    evaluated.predict,
+    evaluated.variables,
+    step=evaluated.step,
+    directory=out,
+    embed=FeatureFiles(kept, evaluated.identity) if kept else embed,
+  )
+  print(json.dumps({"step": evaluated.step, **results}))
+
+
+def _evaluated() -> Evaluated:
+  """What the command line names.
+
+  Raises:
+    ValueError: a checkpoint and an export, or nothing at all.
+  """
+  if bool(CHECKPOINT.value) and bool(EXPORT.value):
+    raise ValueError("expected --checkpoint or --export, got both")
+  if CHECKPOINT.value:
+    return _checkpoint(Path(CHECKPOINT.value))
+  if EXPORT.value:
+    return _export(EXPORT.value)
+  if FEATURES.value:
+    return Evaluated()
+  raise ValueError("expected --checkpoint, --export or --features, got none")
+
+
+def _checkpoint(path: Path) -> Evaluated:
+  step = STEP.value
+  if path.parent.name == "checkpoints" and path.name.isdecimal():
+    path, step = path.parent.parent, path.name
+  if step is not None and step != "best":
+    step = int(step)
+  run = restore_run(path, step=step, allow_missing=ALLOW_MISSING.value)
+  weights = weight_hash(run.variables["params"])
+  return Evaluated(
+    config=run.config,
+    predict=make_predict(run.apply, build_mesh(MeshConfig())),
+    variables=run.variables,
+    step=run.step,
+    identity={"step": run.step, "weights": weights},
+    out=path / "eval",
+  )
+
+
+def _export(path: str) -> Evaluated:
+  encoder = trajvit.load(path)
+  predict, variables = as_predict(encoder)
+  step = encoder.config["step"]
+  return Evaluated(
+    config=read_config(encoder.config["training"]),
+    predict=predict,
+    variables=variables,
+    step=step,
+    identity={"step": step, "weights": weight_hash(variables)},
+  )
 
 
 if __name__ == "__main__":
-  flags.mark_flags_as_required(["workdir"])
   app.run(main)

@@ -19,6 +19,7 @@ from ml_collections import config_flags
 from trajvit.chips import peak_flops
 from trajvit.data import build_loader, data_shapes
 from trajvit.evaluators import EVALUATORS
+from trajvit.evaluators.embed import embed
 from trajvit.plan.model_flops import model_flops
 from trajvit.training import provenance
 from trajvit.training.build import build_training
@@ -30,7 +31,7 @@ from trajvit.training.checkpoint import (
 from trajvit.training.collapse import CollapseAlarm
 from trajvit.training.compilations import compilations
 from trajvit.training.config import CheckpointConfig, read_config
-from trajvit.training.evaluation import Evaluation
+from trajvit.training.evaluation import Evaluation, evaluate_all
 from trajvit.training.exits import FINISHED, STOPPED, exit_by_error
 from trajvit.training.feature_network import load_features
 from trajvit.training.metrics_log import MetricsLog, reproducible
@@ -198,16 +199,16 @@ def train(raw: dict, workdir: str, profile: str | None = None) -> bool:
     # ---------------------------------------------- evaluate, and save
     read(*unread)
     unread = None
-    results = {}
-    for evaluation in evaluating:
-      found = evaluation.run(
-        predict,
-        state.variables,
-        step=step,
-        directory=workdir / "eval" if first_process else None,
-      )
-      metrics_log.write(step, reproducible(found))
-      results |= found
+    results = evaluate_all(
+      evaluating,
+      predict,
+      state.variables,
+      step=step,
+      directory=workdir / "eval" if first_process else None,
+      embed=embed,
+    )
+    if results:
+      metrics_log.write(step, reproducible(results))
     if saving:
       checkpoints.save(
         step,

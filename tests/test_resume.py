@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from smoke_run import smoke_arguments
 
+from trajvit import cli
 from trajvit.training import exits
 from trajvit.training.metrics_log import read_rows
 from trajvit.training.restore import restore_run
@@ -123,14 +124,10 @@ def test_a_finished_run_has_nothing_to_do(unbroken):
   assert (unbroken / "metrics.jsonl").read_bytes() == before
 
 
-def test_eval_finds_what_training_found(unbroken, folder):
+def evaluated(*arguments):
+  """What eval.py prints, given its arguments."""
   done = subprocess.run(
-    [
-      sys.executable,
-      "eval.py",
-      f"--workdir={unbroken}",
-      f"--out={folder / 'again'}",
-    ],
+    [sys.executable, "eval.py", *arguments],
     cwd=ROOT,
     env=os.environ | {"JAX_PLATFORMS": "cpu"},
     capture_output=True,
@@ -139,7 +136,30 @@ def test_eval_finds_what_training_found(unbroken, folder):
   )
   assert done.returncode == 0, done.stderr
   (line,) = done.stdout.splitlines()
-  assert json.loads(line) == read_rows(unbroken / "metrics.jsonl")[-1]
+  return json.loads(line)
+
+
+@pytest.mark.slow
+def test_an_export_and_kept_features_are_evaluated_too(unbroken, folder):
+  kept, out = f"--features={folder / 'features'}", f"--out={folder / 'any'}"
+  found = evaluated(f"--checkpoint={unbroken}", kept, out)
+  last = max(
+    (unbroken / "checkpoints").glob("[0-9]*"), key=lambda p: int(p.name)
+  )
+  again = evaluated(f"--checkpoint={last}", kept, out, "--evals=retrieval")
+  assert again.items() <= found.items()
+  export = folder / "export"
+  assert (
+    cli.main(["export", str(unbroken), str(export), "--platforms=cpu"]) == 0
+  )
+  exported = evaluated(f"--export={export}", out, "--evals=retrieval")
+  for name, value in again.items():
+    assert exported[name] == pytest.approx(value, abs=1e-3)
+
+
+def test_eval_finds_what_training_found(unbroken, folder):
+  found = evaluated(f"--workdir={unbroken}", f"--out={folder / 'again'}")
+  assert found == read_rows(unbroken / "metrics.jsonl")[-1]
   first, second = (
     json.loads((path / "retrieval.json").read_text())
     for path in (unbroken / "eval", folder / "again")

@@ -161,7 +161,7 @@ def test_it_says_what_it_is(exported, encoder):
 
 def test_weights_are_not_in_the_programs(exported):
   weights = (exported / "model.safetensors").read_bytes()
-  table = np.asarray(trajvit.load(exported)._weights["params/text/embedding"])
+  table = np.asarray(trajvit.load(exported).weights["params/text/embedding"])
   assert table.tobytes() in weights
   for program in exported.glob("*.stablehlo"):
     assert table[:1].tobytes() not in program.read_bytes()

@@ -7,7 +7,7 @@ import jax
 import pytest
 
 from trajvit.training.config import read_config
-from trajvit.training.evaluation import Evaluation
+from trajvit.training.evaluation import Evaluation, evaluate_all
 
 CONFIG = {
   "seed": 0,
@@ -30,8 +30,12 @@ def loader():
   return types.SimpleNamespace(
     fingerprint=lambda: "abc",
     source=types.SimpleNamespace(tracks_are_ground_truth=False),
-    failures=types.SimpleNamespace(failures=2),
-    clip=types.SimpleNamespace(frames=8, size=64, sampler="middle"),
+    failures=types.SimpleNamespace(failures=2, reasons={"a.mp4": "empty"}),
+    clip=types.SimpleNamespace(
+      frames=8, size=64, sampler="middle", augment="none"
+    ),
+    views=1,
+    captions=1,
   )
 
 
@@ -55,6 +59,7 @@ def test_result_and_manifest(loader, tmp_path):
   }
   written = json.loads((tmp_path / "eval" / "test.json").read_text())
   assert written["metrics"]["R@1"] == 0.5
+  assert written["missing"] == {"a.mp4": "empty"}
   manifest = written["manifest"]
   assert manifest["versions"]["jax"] == jax.__version__
   expected = {
@@ -69,6 +74,9 @@ def test_result_and_manifest(loader, tmp_path):
     "frames": 8,
     "size": 64,
     "sampling": "middle",
+    "resize_and_crop": "none",
+    "views": 1,
+    "protocol": None,
     "dtype": "bfloat16",
   }
   assert {name: manifest[name] for name in expected} == expected
@@ -102,3 +110,50 @@ def test_due(loader):
     for key in ("test", "late")
   }
   assert steps == {"test": [4, 8, 10], "late": [10]}
+
+
+class Scorer:
+  """Counts what it is given to score."""
+
+  def __init__(self, *wanted):
+    self.wanted = wanted
+
+  def score(self, features):
+    return {"seen": float(len(features.names))}
+
+
+def test_evaluations_of_the_same_clips_share_a_pass(loader, tmp_path):
+  config = read_config(
+    CONFIG
+    | {
+      "evals": {
+        name: {"name": "x", "data": {"name": "s"}} for name in ("a", "b", "c")
+      }
+    }
+  )
+  other = types.SimpleNamespace(**{**vars(loader), "views": 3})
+  passes = []
+
+  def embed(loader, predict, variables, wanted):
+    passes.append((loader.views, sorted(wanted)))
+    return types.SimpleNamespace(names=("n",), missing=(("b.mp4", "bad"),))
+
+  evaluations = [
+    Evaluation("a", config, loader, Scorer("video")),
+    Evaluation("b", config, loader, Scorer("video", "text")),
+    Evaluation("c", config, other, Scorer("video")),
+    Evaluation("a", config, loader, Evaluator()),
+  ]
+  found = evaluate_all(
+    evaluations,
+    lambda variables, batch: 0.25,
+    {},
+    step=3,
+    directory=tmp_path,
+    embed=embed,
+  )
+  assert passes == [(1, ["text", "video"]), (3, ["video"])]
+  assert found["b/seen"] == 1.0 and found["a/R@1"] == 0.25
+  written = json.loads((tmp_path / "c.json").read_text())
+  assert written["missing"] == {"b.mp4": "bad"}
+  assert written["manifest"]["views"] == 3

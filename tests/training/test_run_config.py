@@ -1,10 +1,11 @@
 """Strictness: every key of a config is read by somebody or is an error."""
 
 import copy
+import json
 
 import pytest
 
-from trajvit.training.config import read_config
+from trajvit.training.config import plain_values, read_config
 
 CONFIG = {
   "seed": 0,
@@ -40,6 +41,14 @@ def test_reads_a_config():
 def test_an_evaluation_is_named_after_its_key():
   config = read_config(changed("evals.retrieval", {"data": {}}))
   assert config.evals["retrieval"].spec == {"name": "retrieval"}
+
+
+def test_a_config_can_be_written_as_it_was_given():
+  config = read_config(changed("warm_start", {"workdir": "x", "parts": {}}))
+  values = json.loads(json.dumps(plain_values(config)))
+  again = read_config(values)
+  assert json.dumps(plain_values(again)) == json.dumps(plain_values(config))
+  assert values["evals"]["quick"]["k"] == 3
 
 
 def test_a_run_starts_from_none_one_or_several_others():

@@ -42,6 +42,7 @@ class Loader:
     source: what is read.
     clip: how every clip looks.
     text: the text tokenizer or None.
+    captions: C, captions a clip in evaluation.
     failures: the FailureBudget, which counts all reads of this process. Only
       training enforces it; an evaluation reports what is missing.
     captions_cut: captions of the latest evaluation that did not fit into C.
@@ -120,7 +121,7 @@ class Loader:
     self.source, self.clip, self.text = source, clip, text
     self.failures = FailureBudget(failure_budget, budget_after)
     self.captions_cut = self.captions_shortened = 0
-    self._batch_size, self._captions = batch_size, captions
+    self._batch_size, self.captions = batch_size, captions
     self._order = TrainOrder(
       getattr(source, "sizes", len(source)),
       weights=getattr(source, "weights", None),
@@ -251,15 +252,15 @@ class Loader:
   def _read_eval_row(self, row: int) -> Row:
     """Runs in a thread or worker: a clip, or None if this row has none."""
     index, view = divmod(self._position(row), self.views)
-    empty, _ = self._encode((), self._captions)
+    empty, _ = self._encode((), self.captions)
     if index >= self.num_clips:
       return Row(None, empty)
     try:
       example = self._example(index, None, self._seen[view])
     except BrokenClip as broken:
       return Row(None, empty, ((broken.name, broken.reason),))
-    text, shortened = self._encode(example.captions, self._captions)
-    cut = max(len(example.captions) - self._captions, 0) if text else 0
+    text, shortened = self._encode(example.captions, self.captions)
+    cut = max(len(example.captions) - self.captions, 0) if text else 0
     return Row(example, text, captions_cut=cut, captions_shortened=shortened)
 
   def _example(self, index: int, rng, source=None) -> Example:

@@ -39,6 +39,7 @@ class Encoder:
   Attributes:
     config: what was trained, how the export was made, and its parity.
     preprocessing: what a clip must look like.
+    weights: by name, on the device.
   """
 
   def __init__(self, path: str | Path):
@@ -52,7 +53,7 @@ class Encoder:
         f"{path} has format {self.config['format']}, expected {FORMAT}"
       )
     weights = safetensors.read(path / "model.safetensors")
-    self._weights = jax.device_put(weights)
+    self.weights = jax.device_put(weights)
     self._programs = {}
     for name, signature in self.config["programs"].items():
       file = path / signature["file"]
@@ -135,13 +136,21 @@ class Encoder:
     outputs = self._call(name, *inputs)
     return jax.tree.map(lambda x: x[0], outputs) if single else outputs
 
-  def _call(self, name, *inputs):
+  def program(self, name: str):
+    """Returns a program, `(weights, *inputs) -> outputs`, to call under jit.
+
+    Raises:
+      ValueError: the export has no such program.
+    """
     if name not in self._programs:
       raise ValueError(
         f"this export has no program {name!r}; it has "
         f"{', '.join(self._programs)}"
       )
-    return self._programs[name](self._weights, *inputs)
+    return self._programs[name]
+
+  def _call(self, name, *inputs):
+    return self.program(name)(self.weights, *inputs)
 
 
 def _read_json(path):

@@ -9,7 +9,6 @@ OUT/config.json          what was trained and how the export was made
     encode_text.stablehlo  (weights, ids, mask) -> embedding
 """
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,6 +30,7 @@ from trajvit.export.programs import (
   signature,
 )
 from trajvit.training import provenance
+from trajvit.training.config import plain_values
 from trajvit.training.provenance import write_json
 from trajvit.training.restore import RestoredRun
 
@@ -106,7 +106,7 @@ def preprocessing(run: RestoredRun, model: nnx.Module) -> dict:
     "channels": "RGB",
     "layout": "BTHWC",
     "normalization": "inside the programs",
-    "sampler": "middle",  # of every evaluation; training draws by its own
+    "sampler": spec.sampler,  # without chance, as in an evaluation
     "view": Augment(spec).view_name,  # without chance, as in an evaluation
     "tracks": tracks,
     "text": text,
@@ -135,7 +135,7 @@ def _write(run, model, directory, platforms) -> dict:
     "programs": programs,
     "versions": {"trajvit": trajvit.__version__, **provenance.versions()},
     "commit": run.meta.get("commit"),
-    "training": dataclasses.asdict(run.config),
+    "training": plain_values(run.config),
   }
   write_json(directory / "config.json", config)
   return config

@@ -15,6 +15,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
 from trajvit.training.config import CheckpointConfig
+from trajvit.training.functional import named_leaves
 from trajvit.training.state import TrainState
 
 
@@ -127,7 +128,12 @@ class Checkpoints:
     return state, found["data"], found["meta"]
 
   def restore_variables(
-    self, like: dict, *, step: int | str | None = None, ema: bool = False
+    self,
+    like: dict,
+    *,
+    step: int | str | None = None,
+    ema: bool = False,
+    exact: bool = True,
   ) -> dict:
     """Returns {"params", "batch_stats"} and reads nothing else.
 
@@ -135,12 +141,30 @@ class Checkpoints:
       like: ShapeDtypeStructs with shardings.
       step: as in `find`.
       ema: the moving average in place of the parameters.
+      exact: whether the checkpoint must have these arrays and no others.
+
+    Raises:
+      ValueError: with `exact`, the checkpoint has other arrays.
     """
     name = "ema" if ema else "params"
     wanted = {name: like["params"], "batch_stats": like["batch_stats"]}
+    unlike = differences(self.saved_variables(step, ema=ema), like)
+    if exact and unlike:
+      raise ValueError(
+        f"checkpoint {self.find(step)} in {self._directory} does not fit: "
+        f"{listed(unlike)}"
+      )
     args = ocp.args.Composite(state=_restore_args(wanted, partial=True))
     found = self._manager.restore(self.find(step), args=args)["state"]
     return {"params": found[name], "batch_stats": found["batch_stats"]}
+
+  def saved_variables(
+    self, step: int | str | None = None, *, ema: bool = False
+  ) -> dict:
+    """Returns {"params", "batch_stats"} as saved, ShapeDtypeStructs."""
+    saved = self.saved_state(step)
+    params = saved.get("ema" if ema else "params", {})
+    return {"params": params, "batch_stats": saved.get("batch_stats", {})}
 
   def restore_on_host(
     self, parts: Sequence[str], *, step: int | str | None = None
@@ -246,6 +270,35 @@ def check_data_record(saved: dict, current: dict) -> None:
     raise ValueError(
       "the data is not that of the checkpoint: " + "; ".join(differing)
     )
+
+
+def differences(saved: dict, wanted: dict) -> list[str]:
+  """Returns what is wrong with the arrays of a checkpoint, a line each.
+
+  Args:
+    saved: nested dict of arrays or shapes.
+    wanted: likewise, of the model.
+  """
+  saved, wanted = named_leaves(saved), named_leaves(wanted)
+  lines = []
+  for name in sorted(saved.keys() | wanted.keys()):
+    found, expected = saved.get(name), wanted.get(name)
+    if expected is None:
+      lines.append(f"{name} is in the checkpoint and not in the model")
+    elif found is None:
+      lines.append(f"{name} is in the model and not in the checkpoint")
+    elif found.shape != expected.shape:
+      lines.append(
+        f"{name} is {found.shape} in the checkpoint and {expected.shape} in "
+        "the model"
+      )
+  return lines
+
+
+def listed(lines: list[str]) -> str:
+  """Returns the first lines, and how many more there are."""
+  more = f"; and {len(lines) - 5} more" if len(lines) > 5 else ""
+  return "; ".join(lines[:5]) + more
 
 
 def abstract(tree, shardings):

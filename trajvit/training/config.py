@@ -207,6 +207,16 @@ def read_config(config: dict) -> RunConfig:
   return _read(RunConfig, values, "config")
 
 
+def plain_values(config: RunConfig) -> dict:
+  """Returns nested dicts of which `read_config` makes this config again."""
+  values = dataclasses.asdict(config)
+  values["evals"] = {
+    key: {**value["spec"], "data": value["data"], "every": value["every"]}
+    for key, value in values["evals"].items()
+  }
+  return values
+
+
 def _read(cls, values, where):
   """`cls(**values)` with messages for a person."""
   if not isinstance(values, dict):

@@ -1,7 +1,7 @@
-"""Runs an evaluator and writes its result with the manifest that it needs."""
+"""Runs evaluators and writes their results with the manifests they need."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from trajvit.training.config import RunConfig
@@ -23,7 +23,8 @@ class Evaluation:
     loader: of the clips; `fingerprint()`, `clip`, `failures` and `source` tell
       the manifest what was evaluated, and how.
     evaluator: `run(predict, variables) -> dict[str, float]`; what its numbers
-      depend on besides is in its `manifest`, a dict, if it has one.
+      depend on besides is in its `manifest`, a dict, if it has one, and what
+      it found that is no single number in its `details`, likewise.
   """
 
   key: str
@@ -43,7 +44,8 @@ class Evaluation:
     variables: dict,
     *,
     step: int,
-    directory: str | Path,
+    directory: str | Path | None,
+    features=None,
   ) -> dict[str, float]:
     """Evaluates, writes `<directory>/<key>.json`, returns {"<key>/<metric>"}.
 
@@ -52,10 +54,21 @@ class Evaluation:
       variables: of the model.
       step: steps they were trained for.
       directory: for the result, or None to write nothing.
+      features: what the evaluator scores, where they were made already.
     """
-    metrics = self.evaluator.run(predict, variables)
+    if features is None:
+      metrics = self.evaluator.run(predict, variables)
+      missing = dict(self.loader.failures.reasons)
+    else:
+      metrics = self.evaluator.score(features)
+      missing = dict(features.missing)
     if directory is not None:
-      result = {"metrics": metrics, "manifest": self._manifest(metrics, step)}
+      result = {
+        "metrics": metrics,
+        "manifest": self._manifest(metrics, step),
+        "missing": missing,
+        "details": getattr(self.evaluator, "details", {}),
+      }
       write_json(Path(directory) / f"{self.key}.json", result)
     return {f"{self.key}/{name}": value for name, value in metrics.items()}
 
@@ -74,12 +87,66 @@ class Evaluation:
       "clips_evaluated": metrics.get("n_evaluated"),
       "clips_missing": metrics.get("n_missing"),
       "clips_failed": self.loader.failures.failures,
+      "protocol": getattr(self.loader.source, "protocol", None),
       "frames": clip.frames,
       "size": clip.size,
       "sampling": clip.sampler,
+      "resize_and_crop": clip.augment,
+      "views": self.loader.views,
       "dtype": self.config.model.get("dtype", "float32"),
       "device": device(),
       "commit": commit(),
       "versions": versions(),
       **getattr(self.evaluator, "manifest", {}),
     }
+
+
+def evaluate_all(
+  evaluations: Sequence[Evaluation],
+  predict: Callable,
+  variables: dict,
+  *,
+  step: int,
+  directory: str | Path | None,
+  embed: Callable,
+) -> dict[str, float]:
+  """Runs evaluations; those of the same clips share one pass over them.
+
+  Args:
+    evaluations: any number.
+    predict: `(variables, batch) -> outputs`.
+    variables: of the model.
+    step: steps they were trained for.
+    directory: for the results, or None to write nothing.
+    embed: (loader, predict, variables, wanted) -> Features, the pass.
+
+  Returns:
+    {"<key>/<metric>"} of all of them.
+  """
+  groups: dict = {}
+  for evaluation in evaluations:
+    groups.setdefault(_same_pass(evaluation), []).append(evaluation)
+  results = {}
+  for group in groups.values():
+    wanted = {name for one in group for name in _wanted(one)}
+    features = None
+    if wanted:
+      features = embed(group[0].loader, predict, variables, wanted)
+    for evaluation in group:
+      results |= evaluation.run(
+        predict, variables, step=step, directory=directory, features=features
+      )
+  return results
+
+
+def _wanted(evaluation) -> tuple[str, ...]:
+  """What an evaluator scores; () for one that needs a pass of its own."""
+  return tuple(getattr(evaluation.evaluator, "wanted", ()))
+
+
+def _same_pass(evaluation):
+  """Equal for evaluations that one pass over the clips serves."""
+  if not _wanted(evaluation):
+    return evaluation.key
+  loader = evaluation.loader
+  return loader.fingerprint(), loader.views, loader.captions

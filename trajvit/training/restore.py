@@ -11,6 +11,7 @@ from trajvit.training.checkpoint import Checkpoints, abstract
 from trajvit.training.config import MeshConfig, RunConfig, read_config
 from trajvit.training.functional import functional
 from trajvit.training.packed import PackedCheckpoint, is_packed
+from trajvit.training.partial import restore_partly
 from trajvit.training.sharding import build_mesh, replicated
 from trajvit.training.workdir import find_run, read_run_config
 
@@ -44,6 +45,7 @@ def restore_run(
   *,
   step: int | str | None = None,
   ema: bool | None = None,
+  allow_missing: bool = False,
 ) -> RestoredRun:
   """Returns the model of a run as one of its checkpoints has it.
 
@@ -53,10 +55,13 @@ def restore_run(
       of the config.
     ema: whether to take the moving average of the parameters; None = where the
       run keeps one.
+    allow_missing: whether arrays that the checkpoint lacks keep their initial
+      values, and those that the model lacks are left out; see `partial`.
 
   Raises:
     FileNotFoundError: no run, or no such checkpoint.
-    ValueError: `ema` of a run that keeps none, or a packed run that is damaged.
+    ValueError: `ema` of a run that keeps none, a packed run that is damaged, or
+      a checkpoint whose arrays are not those of the model.
   """
   workdir = find_run(workdir)
   config = read_config(read_run_config(workdir))
@@ -83,6 +88,9 @@ def restore_run(
   everywhere = replicated(build_mesh(MeshConfig()))
   shapes = jax.eval_shape(init)
   like = abstract(shapes, jax.tree.map(lambda _: everywhere, shapes))
-  variables = checkpoints.restore_variables(like, step=step, ema=ema)
+  if allow_missing and not is_packed(workdir):
+    variables = restore_partly(checkpoints, like, init(), step=step, ema=ema)
+  else:
+    variables = checkpoints.restore_variables(like, step=step, ema=ema)
   checkpoints.close()
   return RestoredRun(config, build, apply, variables, step, ema, meta)
