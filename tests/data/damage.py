@@ -78,11 +78,12 @@ def cut_in_stream(path: pathlib.Path) -> None:
 
 
 def zeroed_block(path: pathlib.Path) -> None:
-  """A lost block of the disk: zeros in the middle of the pictures."""
+  """A lost block of the disk: zeros from the middle of the pictures on."""
   content = bytearray(path.read_bytes())
   start, end = content.index(b"mdat"), content.index(b"moov")
-  middle = (start + end - BLOCK) // 2
-  content[middle : middle + BLOCK] = bytes(BLOCK)
+  middle = (start + end) // 2  # behind the first picture, the largest
+  size = min(BLOCK, end - middle)
+  content[middle : middle + size] = bytes(size)
   path.write_bytes(content)
 
 

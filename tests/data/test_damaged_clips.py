@@ -153,10 +153,9 @@ def test_check_lists_the_same_files(clips, tmp_path, capsys):
     assert WAYS[way] in listed[path]
 
   whole = read_manifest(manifest)
-  good = read_manifest(out / "good.json")
+  root = os.path.dirname(manifest)
+  good = read_manifest(out / "good.json", root)
   assert good == [r for r in whole if r.path not in damaged]
-  metrics = loader_of(str(out / "good.json"))
-  assert len(metrics.source) == count - len(damaged)
   rows = [
     row.split(",")
     for row in (out / "histograms.csv").read_text().splitlines()[1:]

@@ -64,6 +64,11 @@ class FileClips(StoredClips):
     return any(record.captions for record in self._records)
 
   @property
+  def root(self) -> str:
+    """The folder below which it does not matter where files lie."""
+    return self._root
+
+  @property
   def records(self) -> tuple[Record, ...]:
     """The records, one a clip."""
     return self._records

@@ -12,6 +12,8 @@ from trajvit.data import jobs
 from trajvit.data.build import build_source
 from trajvit.data.check.clip import ClipCheck, Inspector, Settings
 from trajvit.data.example import Source
+from trajvit.data.formats import verify_shards
+from trajvit.data.formats.folder import INDEX
 from trajvit.data.video_files import FileClips
 
 _CLIPS_PER_PART = 64
@@ -98,6 +100,19 @@ def check_source(
     dataclasses.replace(checks[first], first=first, **_own(source, index))
     for index, first in enumerate(same)
   ]
+
+
+def damaged_shards(spec: dict) -> list[str]:
+  """Returns a line for every packed file that is not what was packed.
+
+  Args:
+    spec: of SOURCES; shards without an index have no sums to compare.
+  """
+  root = spec.get("root", "")
+  packed = spec.get("name") in ("array_record", "webdataset")
+  if not packed or not os.path.isfile(os.path.join(root, INDEX)):
+    return []
+  return verify_shards(root)
 
 
 def open_source(spec: dict, settings: Settings) -> Source:

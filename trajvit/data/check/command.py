@@ -8,7 +8,11 @@ import argparse
 import tqdm
 
 from trajvit.data import jobs
-from trajvit.data.check.all_clips import check_source, open_source
+from trajvit.data.check.all_clips import (
+  check_source,
+  damaged_shards,
+  open_source,
+)
 from trajvit.data.check.clip import Settings
 from trajvit.data.check.histogram import bars, histograms
 from trajvit.data.check.proposal import config_lines, propose
@@ -72,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
   checks, manifests, damaged = [], [], []
   for text in args.sources:
     spec = parse_source(text, args.root)
+    damaged += damaged_shards(spec)
     found = check_source(
       spec,
       settings,
@@ -83,9 +88,7 @@ def run(args: argparse.Namespace) -> int:
     )
     source = open_source(spec, settings)
     if isinstance(source, FileClips):
-      manifests.append(good_manifest(source.records, found))
-    if hasattr(source, "verify"):
-      damaged += source.verify()
+      manifests.append(good_manifest(source.records, found, source.root))
     checks += found
   print(summary(checks))
   for line in damaged + [": ".join(pair) for pair in bad_list(checks)]:

@@ -46,19 +46,20 @@ def bad_list(checks: Sequence[ClipCheck]) -> list[tuple[str, str]]:
 
 
 def good_manifest(
-  records: Sequence[Record], checks: Sequence[ClipCheck]
+  records: Sequence[Record], checks: Sequence[ClipCheck], root: str
 ) -> list[dict]:
   """Returns the records that can be read, as `read_manifest` reads them.
 
   Args:
     records: of a manifest.
     checks: of the same clips.
+    root: the folder that the new manifest is read with.
 
   Returns:
-    Objects with absolute paths; classes are numbers.
+    Objects with paths from `root`; classes are numbers.
   """
   return [
-    _object(record)
+    _object(record, root)
     for record, check in zip(records, checks, strict=True)
     if check.reason is None
   ]
@@ -112,13 +113,13 @@ def _labels(checks) -> str:
   )
 
 
-def _object(record: Record) -> dict:
+def _object(record: Record, root: str) -> dict:
   """A record as an object of a manifest."""
   kind = "image" if record.is_image else "video"
-  values = {kind: os.path.abspath(record.path)}
+  values = {kind: os.path.relpath(record.path, root)}
   for key in ("mask", "graph"):
     if getattr(record, key):
-      values[key] = os.path.abspath(getattr(record, key))
+      values[key] = os.path.relpath(getattr(record, key), root)
   if record.captions:
     values["caption"] = list(record.captions)
   if record.label >= 0:

@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import typing
 
 from trajvit.data.build import SOURCES
 
@@ -36,11 +37,16 @@ def parse_source(text: str, root: str = "") -> dict:
 
 def _value(where, key, value, kind):
   """A value as the parameter that takes it is annotated."""
-  if kind is bool:
-    kind = {"True": True, "False": False}.__getitem__
-  elif kind not in (int, float):
+  kinds = {kind, *typing.get_args(kind)}  # of `int | None`
+  if str in kinds:
+    return value
+  if bool in kinds:
+    convert = {"True": True, "False": False}.__getitem__
+  elif kinds & {int, float}:
+    convert = float if float in kinds else int
+  else:
     return value
   try:
-    return kind(value)
+    return convert(value)
   except (KeyError, ValueError) as error:
     raise ValueError(f"{where}: {key} cannot be {value!r}") from error
