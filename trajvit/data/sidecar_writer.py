@@ -7,11 +7,13 @@ of the tracks in it.
 
 import contextlib
 import os
-import tempfile
+import pathlib
 import zipfile
 from collections.abc import Iterator
 
 import numpy as np
+
+from trajvit.data.whole_files import replacing
 
 
 class SidecarWriter:
@@ -150,25 +152,15 @@ def npy_entry(path: str, key: str, shape: tuple[int, ...], dtype) -> Iterator:
   Yields:
     What to `write` the bytes of the array to, in C order.
   """
-  handle, name = tempfile.mkstemp(
-    suffix=".partial", dir=os.path.dirname(path) or "."
-  )
-  try:
-    with (
-      os.fdopen(handle, "wb") as file,
-      zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive,
-      archive.open(f"{key}.npy", "w", force_zip64=True) as entry,
-    ):
-      header = {
-        "descr": np.lib.format.dtype_to_descr(np.dtype(dtype)),
-        "fortran_order": False,
-        "shape": shape,
-      }
-      np.lib.format.write_array_header_1_0(entry, header)
-      yield entry
-    os.chmod(name, 0o644)  # mkstemp makes it readable by its owner only
-    os.replace(name, path)
-  except BaseException:
-    with contextlib.suppress(FileNotFoundError):
-      os.unlink(name)
-    raise
+  with (
+    replacing(pathlib.Path(path)) as partial,
+    zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive,
+    archive.open(f"{key}.npy", "w", force_zip64=True) as entry,
+  ):
+    header = {
+      "descr": np.lib.format.dtype_to_descr(np.dtype(dtype)),
+      "fortran_order": False,
+      "shape": shape,
+    }
+    np.lib.format.write_array_header_1_0(entry, header)
+    yield entry
