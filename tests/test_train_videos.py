@@ -74,8 +74,8 @@ def test_past_the_failure_budget_the_run_ends(manifest, tmp_path):
 
 
 def test_without_captions_the_loss_says_what_is_missing(tmp_path, manifest):
-  records = [dict(video=str(manifest.parent / "good0.mp4"))] * 4
-  path = tmp_path / "silent.json"
+  records = [dict(video="good0.mp4")] * 4
+  path = manifest.with_name("silent.json")
   path.write_text(json.dumps(records))
   with pytest.raises(ValueError, match="needs captions"):
     train.train(config(path), str(tmp_path / "run"))

@@ -2,29 +2,20 @@
 
 import contextlib
 import math
-import tokenize
+import os
 import zipfile
-import zlib
 from collections.abc import Iterator
 from typing import IO
 
 import numpy as np
 
 from trajvit.data.media import Blob, Media, media_name
+from trajvit.data.npz_guard import UNREADABLE, check_claim, check_method
 
 _HEADERS = {
   (1, 0): np.lib.format.read_array_header_1_0,
   (2, 0): np.lib.format.read_array_header_2_0,
 }
-_UNREADABLE = (
-  ValueError,
-  EOFError,
-  RuntimeError,  # an archive with a password, or packed in an unknown way
-  SyntaxError,
-  tokenize.TokenError,
-  zipfile.BadZipFile,
-  zlib.error,
-)
 
 
 class ArrayStream:
@@ -36,11 +27,16 @@ class ArrayStream:
     dtype: of the array.
   """
 
-  def __init__(self, name: str, file: IO[bytes]):
+  def __init__(self, name: str, file: IO[bytes], size: int):
     """Reads the head of the array.
 
+    Args:
+      name: what messages call its file.
+      file: the array.
+      size: of the file that it is in, packed, in bytes.
+
     Raises:
-      ValueError: it is no array of integers.
+      ValueError: it is no array of integers, or cannot be in so few bytes.
     """
     version = np.lib.format.read_magic(file)
     if version not in _HEADERS:
@@ -49,6 +45,7 @@ class ArrayStream:
     self.shape, fortran_order, self.dtype = _HEADERS[version](file)
     if self.dtype.kind not in "ui" or min(self.shape, default=0) < 0:
       raise ValueError(f"expected integers, got {self.dtype} {self.shape}")
+    check_claim(self.shape, self.dtype, size)
     self._next = 0
     self._whole = None
     if fortran_order and len(self.shape) > 1:  # a row is not in one place
@@ -98,11 +95,13 @@ def open_array(file: Media, key: str) -> Iterator[ArrayStream]:
     with naming(name):
       if not zipfile.is_zipfile(opened):
         raise ValueError("expected an npz file")
+      size = opened.seek(0, os.SEEK_END)
       archive = stack.enter_context(zipfile.ZipFile(opened))
       if f"{key}.npy" not in archive.namelist():
         raise ValueError(f"expected the key {key!r}, got {archive.namelist()}")
+      check_method(archive.getinfo(f"{key}.npy"))
       entry = stack.enter_context(archive.open(f"{key}.npy"))
-      stream = ArrayStream(name, entry)
+      stream = ArrayStream(name, entry, size)
     yield stream
 
 
@@ -111,6 +110,6 @@ def naming(name: str) -> Iterator[None]:
   """Makes what is wrong with a file a ValueError that names it."""
   try:
     yield
-  except _UNREADABLE as error:
+  except UNREADABLE as error:
     message = " ".join(str(error).split())
     raise ValueError(f"{name}: {message}") from error

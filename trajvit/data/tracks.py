@@ -19,13 +19,17 @@ import os
 import pathlib
 import tempfile
 import zipfile
-import zlib
 
 import numpy as np
 
 from trajvit.data.media import Blob, Media, media_name
+from trajvit.data.npz_guard import UNREADABLE, check_claim, check_method
 
 _MAX_ID = np.iinfo(np.uint16).max
+_HEADERS = {
+  (1, 0): np.lib.format.read_array_header_1_0,
+  (2, 0): np.lib.format.read_array_header_2_0,
+}
 
 
 def sidecar_paths(video_path: str | os.PathLike) -> tuple[str, str]:
@@ -249,17 +253,37 @@ def _load(file: Media, key: str) -> np.ndarray:
   with file.open() if isinstance(file, Blob) else open(file, "rb") as opened:
     if not zipfile.is_zipfile(opened):
       raise ValueError(f"{name}: expected an npz file")
-    opened.seek(0)
     try:
+      size = opened.seek(0, os.SEEK_END)
+      with zipfile.ZipFile(opened) as archive:
+        for entry in archive.infolist():
+          check_method(entry)
+          if entry.filename in (key, f"{key}.npy"):
+            with archive.open(entry) as array_file:
+              _check_head(array_file, size)
+      opened.seek(0)
       with np.load(opened, allow_pickle=False) as archive:
         if key not in archive.files:
           raise ValueError(f"expected the key {key!r}, got {archive.files}")
         array = archive[key]
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-      raise ValueError(f"{name}: {error}") from error
+    except UNREADABLE as error:
+      reason = " ".join(str(error).split()) or type(error).__name__
+      raise ValueError(f"{name}: {reason}") from error
   if not isinstance(array, np.ndarray):
     raise ValueError(f"{name}: {key!r} is not an array")
   return array
+
+
+def _check_head(file, size: int) -> None:
+  """Raises ValueError for an array that cannot be in `size` bytes."""
+  start = file.read(6)
+  if start != np.lib.format.MAGIC_PREFIX:
+    return  # not an array at all
+  version = tuple(file.read(2))
+  if version not in _HEADERS:
+    raise ValueError(f"expected version 1.0 or 2.0 of npy, got {version}")
+  shape, _, dtype = _HEADERS[version](file)
+  check_claim(shape, dtype, size)
 
 
 def _save(path: str, **arrays) -> None:

@@ -5,7 +5,8 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from fuzzing import fuzz
+from hypothesis import given
 from hypothesis import strategies as st
 from packing_clips import SPEC, assert_same, examples, write_clips
 
@@ -196,7 +197,7 @@ _JSON = st.recursive(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@fuzz(60)
 @given(st.sampled_from(["shards", "records", "skipped", "version"]), _JSON)
 def test_any_json_is_an_index_or_refused(packed, tmp_path, key, value):
   values = json.loads((packed / "index.json").read_text())
@@ -208,10 +209,7 @@ def test_any_json_is_an_index_or_refused(packed, tmp_path, key, value):
     assert str(error).startswith(str(tmp_path / "index.json"))
 
 
-@settings(
-  max_examples=60,
-  suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@fuzz(30)
 @given(st.data())
 def test_any_damage_of_a_shard_breaks_its_clips_alone(packed, tmp_path, data):
   """Flipped bits, cut off or added bytes: the clips, or errors that name it."""

@@ -7,6 +7,7 @@ import zlib
 import msgpack
 import numpy as np
 import pytest
+from fuzzing import fuzz
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -144,6 +145,7 @@ def test_a_clip_that_cannot_be_read_is_not_written():
     encode(dataclasses.replace(TOY, media=TOY.media.astype(np.float32)))
 
 
+@fuzz(60)
 @given(st.integers(0), st.integers(0, 7))
 def test_no_bit_can_be_flipped(place, bit):
   data = bytearray(encode(CLIP))
@@ -164,6 +166,7 @@ _VALUES = st.recursive(
 )
 
 
+@fuzz(60)
 @given(st.dictionaries(st.sampled_from(sorted(_content())), _VALUES))
 def test_any_values_are_a_clip_or_refused(changes):
   try:
@@ -175,6 +178,7 @@ def test_any_values_are_a_clip_or_refused(changes):
     assert decode(encode(clip), WHERE) == clip
 
 
+@fuzz(60)
 @given(st.binary(max_size=40))
 def test_any_bytes_are_refused(data):
   with pytest.raises(ValueError, match=WHERE):

@@ -1,6 +1,7 @@
 """Patterns of shard names: what they mean, and what they may not."""
 
 import pytest
+from fuzzing import fuzz
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -62,6 +63,7 @@ def test_every_name_of_braces_must_be_there():
     matching(NAMES, "a-{000..002}.tar", "here")
 
 
+@fuzz(60)
 @given(st.text("a/.{},*[]0129", max_size=12))
 def test_any_pattern_gives_known_names_or_is_refused(pattern):
   try:

@@ -8,7 +8,8 @@ import tarfile
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from fuzzing import fuzz
+from hypothesis import given
 from hypothesis import strategies as st
 from packing_clips import (
   FPS,
@@ -214,10 +215,7 @@ def test_a_shard_that_is_cut_off(files, tmp_path):
     source.example(0, None)
 
 
-@settings(
-  max_examples=40,
-  suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@fuzz(30)
 @given(st.integers(0), st.integers(0, 255))
 def test_any_damage_of_a_tar_is_told_by_name(files, tmp_path, place, value):
   about = {"caption": "x", "label": 1}

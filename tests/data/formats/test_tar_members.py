@@ -4,6 +4,7 @@ import io
 import tarfile
 
 import pytest
+from fuzzing import fuzz
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -139,6 +140,7 @@ def test_a_name_that_is_endless():
     _walk(_with_header(header) + bytes(2**22))
 
 
+@fuzz(60)
 @given(st.binary(max_size=2000))
 def test_any_bytes_are_an_archive_or_refused(data):
   for content in (
@@ -152,6 +154,7 @@ def test_any_bytes_are_an_archive_or_refused(data):
       assert str(error).startswith("byte ")
 
 
+@fuzz(60)
 @given(st.integers(0), st.integers(0, 7))
 def test_any_flipped_bit_of_a_header_is_seen(place, bit):
   """The sum of a header sees it, or all that changes is a name or bytes."""
