@@ -17,6 +17,7 @@ def ranks(
   *,
   query_groups: Array | None = None,
   item_groups: Array | None = None,
+  prior: tuple[Array, Array] | None = None,
   tolerance: float = 0.0,
   chunk: int = 256,
 ) -> Array:
@@ -39,6 +40,9 @@ def ranks(
     query_groups: [Q] int32, or None where every item competes.
     item_groups: [N] int32; an item of another group than the query's takes no
       part. Given exactly where `query_groups` is.
+    prior: (temperature [], `log_sums` [N]) for the scores of dual softmax: a
+      similarity s becomes s * exp(s / temperature - log_sum), the second factor
+      being the softmax over the queries. None leaves similarities.
     tolerance: a wrong item this far below the correct one still ties. Equal
       embeddings can differ in score by a rounding error, because a matrix
       product may add up the columns at its edge in another order.
@@ -65,14 +69,46 @@ def ranks(
     correct = competes & (item_ids == identity)
     wrong = competes & (item_ids != identity)
     unknown = jnp.isnan(scores)
+    margin = tolerance
+    if prior is not None:
+      temperature, sums = prior
+      share = jnp.exp(scores / temperature - sums)
+      # What `tolerance` in a similarity comes to, and the rounding of the sums.
+      margin = tolerance * share * (4 + jnp.abs(scores) / temperature)
+      scores = scores * share
     # Stays -inf without a correct item, and all wrong ones are ahead.
     best = jnp.max(scores, initial=-jnp.inf, where=correct & ~unknown)
-    ahead = wrong & (unknown | (scores >= best - tolerance))
+    ahead = wrong & (unknown | (scores >= best - margin))
     return 1 + jnp.sum(ahead, dtype=jnp.int32)
 
   return jax.lax.map(
     rank, (queries, query_ids, query_groups), batch_size=chunk
   )  # [Q]
+
+
+@functools.partial(jax.jit, static_argnames="chunk")
+def log_sums(
+  queries: Array, items: Array, temperature: Array, *, chunk: int = 256
+) -> Array:
+  """Returns the logarithm of the sum of exp(s / temperature) over all queries.
+
+  Memory is `chunk * Q` similarities s.
+
+  Args:
+    queries: [Q, E] float32.
+    items: [N, E] float32.
+    temperature: [].
+    chunk: how many items are compared at once.
+
+  Returns:
+    [N] float32.
+  """
+
+  def one(item):
+    scores = jnp.matmul(queries, item, precision=jax.lax.Precision.HIGHEST)
+    return jax.nn.logsumexp(scores / temperature)
+
+  return jax.lax.map(one, items, batch_size=chunk)  # [N]
 
 
 def _check(queries, items, query_ids, item_ids):

@@ -12,7 +12,7 @@ from trajvit.evaluators.bootstrap import (
 )
 from trajvit.evaluators.embed import embed
 from trajvit.evaluators.features import Features
-from trajvit.evaluators.ranking import ranks
+from trajvit.evaluators.ranking import log_sums, ranks
 
 CUTOFFS = (1, 5, 10)
 # Scores of embeddings of norm 1 that are closer than this tie: float32 rounding
@@ -26,11 +26,24 @@ class Retrieval:
   Text to video, every caption is a query over all clips; video to text, every
   clip is a query over all captions and its best ranked correct caption counts.
   Clips with equal ids match each other's captions. Ties count against us.
+
+  Dual softmax (CAMoE, arXiv:2109.04290) multiplies the similarity of a query
+  and an item with the softmax of the item's similarities over all queries, so
+  that an item that is near to everything is nearest to few. It takes all
+  queries to be known at once, which a search engine's are not: its metrics
+  are apart.
   """
 
   wanted = ("video", "text")
 
-  def __init__(self, loader, *, groups: int = 0, bootstrap: int = 0):
+  def __init__(
+    self,
+    loader,
+    *,
+    groups: int = 0,
+    dual_softmax: float | None = None,
+    bootstrap: int = 0,
+  ):
     """Checks the arguments; nothing is read yet.
 
     Args:
@@ -38,14 +51,21 @@ class Retrieval:
         [B, C, L]; `captions_cut` counts the captions beyond C.
       groups: if given, also let every clip choose among the captions of its own
         group of so many clips that follow each other in the data.
+      dual_softmax: its temperature, such as 0.01; None leaves it out.
       bootstrap: resamples for intervals, see `evaluators.bootstrap`.
 
     Raises:
-      ValueError: `groups` is 1 or negative, or `bootstrap` is negative.
+      ValueError: `groups` is 1 or negative, `dual_softmax` is not above 0, or
+        `bootstrap` is negative.
     """
     if groups < 0 or groups == 1:
       raise ValueError(f"groups must be 0 or at least 2, got {groups}")
+    if dual_softmax is not None and not dual_softmax > 0:
+      raise ValueError(
+        f"dual_softmax must be a temperature above 0, got {dual_softmax}"
+      )
     self.loader, self.groups = loader, groups
+    self.dual_softmax = dual_softmax
     self.bootstrap = check_resamples(bootstrap)
 
   def run(self, predict, variables) -> dict[str, float]:
@@ -68,6 +88,7 @@ class Retrieval:
       t2v_R@1, t2v_R@5, t2v_R@10: captions whose rank is at most that, percent.
       t2v_median_rank, t2v_mean_rank: from 1.
       v2t_...: the same for clips that have a correct caption.
+      dsl_t2v_..., dsl_v2t_...: the same of dual softmax, with `dual_softmax`.
       <metric>_low, <metric>_high: 95 % intervals of all these and of
         choice_accuracy, with `bootstrap`: queries are drawn anew, clip by clip,
         and the gallery stays.
@@ -114,9 +135,17 @@ class Retrieval:
     }
 
   def _ranked(self, way, queries, items):
-    """Metrics of one direction."""
-    found = _ranks(queries, items)
-    return estimate(_summary(way, found), queries.ids, self.bootstrap)
+    """Metrics of one direction, and those of dual softmax."""
+    priors = {way: None}
+    if self.dual_softmax is not None:
+      temperature = np.float32(self.dual_softmax)
+      sums = log_sums(queries.vectors, items.vectors, temperature)
+      priors[f"dsl_{way}"] = temperature, sums
+    metrics = {}
+    for name, prior in priors.items():
+      found = _ranks(queries, items, prior=prior)
+      metrics |= estimate(_summary(name, found), queries.ids, self.bootstrap)
+    return metrics
 
   def _choice(self, clips, captions):
     """Retrieval inside groups of clips that follow each other."""
@@ -158,14 +187,14 @@ class _Embedded:
     return _Embedded(*(x[rows] for x in vars(self).values()))
 
 
-def _ranks(queries, items, **groups):
+def _ranks(queries, items, **options):
   found = ranks(
     queries.vectors,
     items.vectors,
     queries.ids,
     items.ids,
     tolerance=TOLERANCE,
-    **groups,
+    **options,
   )
   # [Q] integers: their sum is exact in int64, which the device has not.
   return np.asarray(found).astype(np.int64)
