@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     every_frame=args.every_frame,
     extract=args.extract,
   )
-  checks, manifests, damaged = [], [], []
+  checks, manifests, damaged, roots = [], [], [], []
   for text in args.sources:
     spec = parse_source(text, args.root)
     damaged += damaged_shards(spec)
@@ -88,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
     )
     source = open_source(spec, settings)
     if isinstance(source, FileClips):
+      roots.append(source.root)
       manifests.append(good_manifest(source.records, found, source.root))
     checks += found
   print(summary(checks))
@@ -103,8 +104,10 @@ def run(args: argparse.Namespace) -> int:
     proposal = propose(tracks, clips=args.clips, registers=args.registers)
     print(f"\nfor a config:\n{config_lines(proposal)}")
   if args.out:
-    write_lists(args.out, checks, manifests)
+    names = write_lists(args.out, checks, manifests)
     write_histograms(args.out, counted)
+    for name, root in zip(names, roots, strict=True):
+      print(f"\nthe good clips: manifest={name} root={root}")
   return int(bool(damaged) or any(c.reason is not None for c in checks))
 
 

@@ -69,7 +69,7 @@ def write_lists(
   folder: str | os.PathLike,
   checks: Sequence[ClipCheck],
   manifests: Sequence[list[dict]],
-) -> None:
+) -> list[str]:
   """Writes `bad.txt`, and a manifest of the good clips of each source.
 
   A line of `bad.txt` is a name, a tab, and the reason.
@@ -79,15 +79,21 @@ def write_lists(
     checks: of all clips.
     manifests: what `good_manifest` returned: one becomes `good.json`, several
       `good_1.json` and so on.
+
+  Returns:
+    The paths of those.
   """
   folder = pathlib.Path(folder)
   folder.mkdir(parents=True, exist_ok=True)
   bad = "".join(f"{name}\t{reason}\n" for name, reason in bad_list(checks))
   (folder / "bad.txt").write_text(bad, encoding="utf-8")
-  for i, objects in enumerate(manifests, 1):
-    name = "good.json" if len(manifests) == 1 else f"good_{i}.json"
+  names = ["good.json"]
+  if len(manifests) != 1:
+    names = [f"good_{i}.json" for i in range(1, len(manifests) + 1)]
+  for name, objects in zip(names, manifests, strict=True):
     text = json.dumps(objects, indent=0, ensure_ascii=False)
     (folder / name).write_text(text + "\n", encoding="utf-8")
+  return [str(folder / name) for name in names]
 
 
 def write_histograms(
