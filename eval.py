@@ -2,10 +2,10 @@ r"""Evaluates a checkpoint, an export, or features that were kept.
 
   python eval.py --checkpoint=W              # a run, or one of its checkpoints
   python eval.py --checkpoint=W --step=best --evals=retrieval --out=elsewhere
-  python eval.py --checkpoint=W --config=configs/other.py   # its evals and data
+  python eval.py --checkpoint=W --config=configs/protocols.py:names=msrvtt_1k_a
   python eval.py --checkpoint=W --features=F   # keeps them in F, or takes them
   python eval.py --export=E --out=elsewhere
-  python eval.py --features=F --config=C --out=elsewhere   # no model at hand
+  python eval.py --features=F --out=elsewhere   # no model at hand
 
 Evaluations of the same clips share one pass over them. Writes
 <out>/<name>.json, metrics, manifest and missing files, and prints one line of
@@ -27,15 +27,22 @@ from trajvit.evaluators.embed import embed
 from trajvit.evaluators.feature_files import FeatureFiles
 from trajvit.export.predict import as_predict
 from trajvit.models.feature_net import weight_hash
-from trajvit.training.config import MeshConfig, RunConfig, read_config
+from trajvit.training.config import (
+  MeshConfig,
+  RunConfig,
+  plain_values,
+  read_config,
+  read_evals,
+)
 from trajvit.training.evaluation import Evaluation, evaluate_all
 from trajvit.training.feature_network import load_features
+from trajvit.training.provenance import write_json
 from trajvit.training.restore import restore_run
 from trajvit.training.runtime import keep_compiled_programs
 from trajvit.training.sharding import build_mesh, make_predict
 
 CONFIG = config_flags.DEFINE_config_file(
-  "config", None, "Config to take evals and data from; default: the run's own."
+  "config", None, "Config with other evals, or of a whole run."
 )
 CHECKPOINT = flags.DEFINE_string(
   "checkpoint", None, "Directory of a run, or of one of its checkpoints."
@@ -68,11 +75,7 @@ def main(argv):
   del argv
   logging.set_verbosity(logging.WARNING)
   evaluated = _evaluated()
-  config = evaluated.config
-  if CONFIG.value:
-    config = read_config(CONFIG.value.to_dict())
-  if config is None:
-    raise ValueError("--features without a model needs --config")
+  config = _config(evaluated.config)
   out = OUT.value or evaluated.out
   if out is None:
     raise ValueError("--out is needed: without a run there is no place for it")
@@ -95,16 +98,41 @@ def main(argv):
     if evaluated.predict is None and not hasattr(evaluator, "wanted"):
       raise ValueError(f"{key} reads no features: it needs a model")
     evaluations.append(Evaluation(key, config, loader, evaluator))
-  kept = FEATURES.value
+  kept = FEATURES.value and FeatureFiles(FEATURES.value, evaluated.identity)
+  if kept and evaluated.config:
+    write_json(_kept_config(), plain_values(evaluated.config))
   results = evaluate_all(
     evaluations,
     evaluated.predict,
     evaluated.variables,
     step=evaluated.step,
     directory=out,
-    embed=FeatureFiles(kept, evaluated.identity) if kept else embed,
+    embed=kept or embed,
   )
   print(json.dumps({"step": evaluated.step, **results}))
+
+
+def _config(own: RunConfig | None) -> RunConfig:
+  """The config of what is evaluated, with the evaluations that are asked for.
+
+  One that has nothing but `evals`, as those of configs/protocols.py, leaves all
+  else as it was trained.
+  """
+  values = CONFIG.value.to_dict() if CONFIG.value else None
+  if values and set(values) != {"evals"}:
+    return read_config(values)
+  if own is None:
+    if not _kept_config().exists():
+      raise ValueError(f"there is no {_kept_config()}: --config is needed")
+    own = read_config(json.loads(_kept_config().read_text(encoding="utf-8")))
+  if values:
+    own = dataclasses.replace(own, evals=read_evals(values["evals"]))
+  return own
+
+
+def _kept_config() -> Path:
+  """The config of the model whose features are kept."""
+  return Path(FEATURES.value) / "config.json"
 
 
 def _evaluated() -> Evaluated:

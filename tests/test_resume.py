@@ -148,6 +148,8 @@ def test_an_export_and_kept_features_are_evaluated_too(unbroken, folder):
   )
   again = evaluated(f"--checkpoint={last}", kept, out, "--evals=retrieval")
   assert again.items() <= found.items()
+  alone = evaluated(kept, f"--out={folder / 'alone'}", "--evals=retrieval")
+  assert alone == again | {"step": 0}
   export = folder / "export"
   assert (
     cli.main(["export", str(unbroken), str(export), "--platforms=cpu"]) == 0

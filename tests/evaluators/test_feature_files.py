@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from fake_loader import LabelledLoader
 
+from trajvit.evaluators import embed as embed_module
 from trajvit.evaluators.feature_files import FeatureFiles, read_features
 
 
@@ -18,15 +19,13 @@ def predict(variables, batch):
 VARIABLES = {"scale": np.float32(2)}
 
 
-class Loader(LabelledLoader):
-  views = 1
+class Loader:
+  """What a loader tells of itself, around one of labelled clips."""
 
-  def __init__(self, *args):
-    super().__init__(*args)
-    self.captions = 1
+  captions, views = 1, 1
 
-  def text(self, rows, there):
-    return None
+  def __init__(self, inner):
+    self.evaluate = inner.evaluate
 
   def fingerprint(self):
     return "abc"
@@ -36,7 +35,7 @@ class Loader(LabelledLoader):
 def _loader():
   rng = np.random.default_rng(0)
   vectors = [rng.integers(0, 255, 3).astype(np.uint8) for _ in range(5)]
-  return Loader([*vectors[:4], None], [0, 1, -1, 1, 2])
+  return Loader(LabelledLoader([*vectors[:4], None], [0, 1, -1, 1, 2]))
 
 
 def same(one, two):
@@ -94,3 +93,22 @@ def test_a_damaged_file_is_named(loader, tmp_path, kind):
     np.savez(path, **arrays)
   with pytest.raises(ValueError, match="npz is no file of features"):
     files(loader, None, None, ["video"])
+
+
+def test_prompts_are_kept_too(loader, tmp_path, monkeypatch):
+  asked = []
+
+  def embed_texts(loader, predict, variables, texts):
+    asked.append(list(texts))
+    return np.arange(len(texts), dtype=np.float32)[:, None], 0
+
+  monkeypatch.setattr(embed_module, "embed_texts", embed_texts)
+  files = FeatureFiles(tmp_path, None)
+  files(loader, predict, VARIABLES, ["video"], ["b", "a"])
+  found = files(loader, None, None, ["video"], ["a"])
+  assert found.prompts == ("a", "b")
+  assert found.prompt_vectors.tolist() == [[0], [1]]
+  with pytest.raises(ValueError, match="no features c, and no model"):
+    files(loader, None, None, ["video"], ["c"])
+  files(loader, predict, VARIABLES, ["video"], ["c"])
+  assert asked == [["a", "b"], ["a", "b", "c"]]

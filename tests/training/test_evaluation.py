@@ -134,12 +134,14 @@ def test_evaluations_of_the_same_clips_share_a_pass(loader, tmp_path):
   other = types.SimpleNamespace(**{**vars(loader), "views": 3})
   passes = []
 
-  def embed(loader, predict, variables, wanted):
-    passes.append((loader.views, sorted(wanted)))
+  def embed(loader, predict, variables, wanted, prompts):
+    passes.append((loader.views, sorted(wanted), prompts))
     return types.SimpleNamespace(names=("n",), missing=(("b.mp4", "bad"),))
 
+  prompted = Scorer("video")
+  prompted.prompts = ("p",)
   evaluations = [
-    Evaluation("a", config, loader, Scorer("video")),
+    Evaluation("a", config, loader, prompted),
     Evaluation("b", config, loader, Scorer("video", "text")),
     Evaluation("c", config, other, Scorer("video")),
     Evaluation("a", config, loader, Evaluator()),
@@ -152,7 +154,7 @@ def test_evaluations_of_the_same_clips_share_a_pass(loader, tmp_path):
     directory=tmp_path,
     embed=embed,
   )
-  assert passes == [(1, ["text", "video"]), (3, ["video"])]
+  assert passes == [(1, ["text", "video"], ["p"]), (3, ["video"], [])]
   assert found["b/seen"] == 1.0 and found["a/R@1"] == 0.25
   written = json.loads((tmp_path / "c.json").read_text())
   assert written["missing"] == {"b.mp4": "bad"}

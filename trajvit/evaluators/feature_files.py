@@ -12,7 +12,7 @@ import numpy as np
 from trajvit.evaluators.embed import embed
 from trajvit.evaluators.features import Features
 
-_COUNTS = ("captions_cut", "captions_shortened", "overflow_tokens")
+_ARRAYS = ("clip_id", "label", "place", "caption_clip", "prompt_vectors")
 _OUTPUT = "output/"
 
 
@@ -34,7 +34,9 @@ class FeatureFiles:
     """
     self._directory, self._model = Path(directory), model
 
-  def __call__(self, loader, predict, variables, wanted) -> Features:
+  def __call__(
+    self, loader, predict, variables, wanted, prompts=()
+  ) -> Features:
     """Returns features from the file, or makes and keeps them.
 
     Args:
@@ -42,6 +44,7 @@ class FeatureFiles:
       predict: likewise; None where there is no model to make features.
       variables: likewise.
       wanted: likewise.
+      prompts: likewise.
 
     Raises:
       ValueError: the file is damaged, of another model, or lacks something that
@@ -51,23 +54,27 @@ class FeatureFiles:
       f"{loader.fingerprint()}-{loader.captions}-captions-"
       f"{loader.views}-views.npz"
     )
-    kept, wanted = None, set(wanted)
+    kept, wanted, prompts = None, set(wanted), set(prompts)
     if path.exists():
       kept, model = read_features(path)
       if self._model not in (None, model):
         raise ValueError(
           f"{path} has features of the model {model}, not of {self._model}"
         )
-      wanted |= kept.outputs.keys()
-      if wanted == kept.outputs.keys():
+      lacking = sorted(wanted - kept.outputs.keys())
+      lacking += sorted(prompts - set(kept.prompts))
+      if not lacking:
         return kept
+      wanted |= kept.outputs.keys()
+      prompts |= set(kept.prompts)
+    else:
+      lacking = sorted(wanted)
     if predict is None:
-      lacking = sorted(wanted - (kept.outputs.keys() if kept else set()))
       raise ValueError(
         f"{path}: there are no features {', '.join(lacking)}, and no model to "
         "make them"
       )
-    features = embed(loader, predict, variables, wanted)
+    features = embed(loader, predict, variables, wanted, sorted(prompts))
     write_features(path, features, self._model)
     return features
 
@@ -80,13 +87,12 @@ def write_features(path: Path, features: Features, model: dict | None) -> None:
     features: what is written.
     model: see FeatureFiles.
   """
-  info = {name: getattr(features, name) for name in ("names", "missing")}
-  info |= {name: getattr(features, name) for name in _COUNTS}
-  arrays = {f"{_OUTPUT}{name}": x for name, x in features.outputs.items()}
-  for name in ("clip_id", "label", "place", "caption_clip"):
-    if getattr(features, name) is not None:
-      arrays[name] = getattr(features, name)
-  text = json.dumps({"model": model, **info}).encode()
+  values = dict(vars(features))
+  outputs = values.pop("outputs")
+  arrays = {name: values.pop(name) for name in _ARRAYS}
+  arrays = {name: x for name, x in arrays.items() if x is not None}
+  arrays |= {f"{_OUTPUT}{name}": x for name, x in outputs.items()}
+  text = json.dumps({"model": model, **values}).encode()
   path.parent.mkdir(parents=True, exist_ok=True)
   replacement = path.with_suffix(".tmp")
   with open(replacement, "wb") as file:
@@ -111,11 +117,10 @@ def read_features(path: Path) -> tuple[Features, dict | None]:
       if name.startswith(_OUTPUT)
     }
     arrays.setdefault("label", None)
-    missing = tuple(map(tuple, info.pop("missing")))
-    names = tuple(info.pop("names"))
-    features = Features(
-      outputs=outputs, names=names, missing=missing, **arrays, **info
-    )
+    info["missing"] = tuple(map(tuple, info["missing"]))
+    for name in ("names", "prompts"):
+      info[name] = tuple(info[name])
+    features = Features(outputs=outputs, **arrays, **info)
     _check(features)
   except (
     ValueError,

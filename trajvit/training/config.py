@@ -200,11 +200,17 @@ def read_config(config: dict) -> RunConfig:
     _read(WarmStartConfig, run, "config.warm_start")
     for run in ([runs] if isinstance(runs, dict) else runs)
   )
-  values["evals"] = {
-    key: _read_eval(key, value)
-    for key, value in (values.get("evals") or {}).items()
-  }
+  values["evals"] = read_evals(values.get("evals") or {})
   return _read(RunConfig, values, "config")
+
+
+def read_evals(evals: dict) -> dict[str, EvalConfig]:
+  """Returns the evaluations of a config from plain nested dicts.
+
+  Raises:
+    ValueError: as `read_config`.
+  """
+  return {key: _read_eval(key, value) for key, value in evals.items()}
 
 
 def plain_values(config: RunConfig) -> dict:

@@ -45,7 +45,7 @@ class Evaluation:
     *,
     step: int,
     directory: str | Path | None,
-    features=None,
+    features: tuple = (),
   ) -> dict[str, float]:
     """Evaluates, writes `<directory>/<key>.json`, returns {"<key>/<metric>"}.
 
@@ -54,14 +54,15 @@ class Evaluation:
       variables: of the model.
       step: steps they were trained for.
       directory: for the result, or None to write nothing.
-      features: what the evaluator scores, where they were made already.
+      features: what the evaluator scores, where they were made already: of its
+        clips, then of those that it trains on, if there are such.
     """
-    if features is None:
+    if features:
+      metrics = self.evaluator.score(*features)
+      missing = dict(features[0].missing)
+    else:
       metrics = self.evaluator.run(predict, variables)
       missing = dict(self.loader.failures.reasons)
-    else:
-      metrics = self.evaluator.score(features)
-      missing = dict(features.missing)
     if directory is not None:
       result = {
         "metrics": metrics,
@@ -71,6 +72,11 @@ class Evaluation:
       }
       write_json(Path(directory) / f"{self.key}.json", result)
     return {f"{self.key}/{name}": value for name, value in metrics.items()}
+
+  def _training(self):
+    """Of a probe that is trained on clips of their own, which those are."""
+    train = getattr(self.evaluator, "train_loader", None)
+    return {} if train is None else {"train_data_hash": train.fingerprint()}
 
   def _manifest(self, metrics, step):
     """What two results must have in common to stand in one table."""
@@ -97,6 +103,7 @@ class Evaluation:
       "device": device(),
       "commit": commit(),
       "versions": versions(),
+      **self._training(),
       **getattr(self.evaluator, "manifest", {}),
     }
 
@@ -118,35 +125,67 @@ def evaluate_all(
     variables: of the model.
     step: steps they were trained for.
     directory: for the results, or None to write nothing.
-    embed: (loader, predict, variables, wanted) -> Features, the pass.
+    embed: (loader, predict, variables, wanted, prompts) -> Features, the pass.
 
   Returns:
     {"<key>/<metric>"} of all of them.
   """
-  groups: dict = {}
+  passes: dict = {}
   for evaluation in evaluations:
-    groups.setdefault(_same_pass(evaluation), []).append(evaluation)
+    for loader in _loaders(evaluation.evaluator, evaluation.loader):
+      one = passes.setdefault(_same_pass(loader), _Pass(loader))
+      one.add(evaluation.evaluator)
   results = {}
-  for group in groups.values():
-    wanted = {name for one in group for name in _wanted(one)}
-    features = None
-    if wanted:
-      features = embed(group[0].loader, predict, variables, wanted)
-    for evaluation in group:
-      results |= evaluation.run(
-        predict, variables, step=step, directory=directory, features=features
-      )
+  for evaluation in evaluations:
+    loaders = _loaders(evaluation.evaluator, evaluation.loader)
+    results |= evaluation.run(
+      predict,
+      variables,
+      step=step,
+      directory=directory,
+      features=tuple(
+        passes[_same_pass(loader)].take(embed, predict, variables)
+        for loader in loaders
+      ),
+    )
   return results
 
 
-def _wanted(evaluation) -> tuple[str, ...]:
-  """What an evaluator scores; () for one that needs a pass of its own."""
-  return tuple(getattr(evaluation.evaluator, "wanted", ()))
+class _Pass:
+  """One pass over clips: made when it is first asked for, then kept.
+
+  It is let go once all who asked for it have had it.
+  """
+
+  def __init__(self, loader):
+    self._loader = loader
+    self._wanted, self._prompts, self._users = set(), {}, 0
+    self._made = None
+
+  def add(self, evaluator) -> None:
+    self._wanted |= set(evaluator.wanted)
+    self._prompts |= dict.fromkeys(getattr(evaluator, "prompts", ()))
+    self._users += 1
+
+  def take(self, embed, predict, variables):
+    if self._made is None:
+      self._made = embed(
+        self._loader, predict, variables, self._wanted, tuple(self._prompts)
+      )
+    made, self._users = self._made, self._users - 1
+    if not self._users:
+      self._made = None
+    return made
 
 
-def _same_pass(evaluation):
-  """Equal for evaluations that one pass over the clips serves."""
-  if not _wanted(evaluation):
-    return evaluation.key
-  loader = evaluation.loader
+def _loaders(evaluator, loader) -> tuple:
+  """The clips whose features are scored: () where it makes its own pass."""
+  if not hasattr(evaluator, "wanted"):
+    return ()
+  train = getattr(evaluator, "train_loader", None)
+  return (loader,) if train is None else (loader, train)
+
+
+def _same_pass(loader) -> tuple:
+  """Equal for loaders that one pass over the clips serves."""
   return loader.fingerprint(), loader.views, loader.captions
