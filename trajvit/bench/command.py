@@ -1,10 +1,12 @@
 """`trajvit bench WHAT`: what a part costs here, against what it replaces."""
 
-from trajvit.bench import attention, packing, reducers
+from trajvit.bench import attention, data, encoders, packing, reducers
 
 # name -> (module with `add_arguments(parser)` and `run(args)`, help).
 BENCHMARKS = {
   "attention": (attention, "block-sparse attention against dense"),
+  "data": (data, "clips read, beside a PyTorch DataLoader"),
+  "encoders": (encoders, "tokens, FLOPs, memory and time of encoders"),
   "packing": (packing, "packed rows against padded clips"),
   "reducers": (reducers, "token reduction in a trained encoder"),
 }

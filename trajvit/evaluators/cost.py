@@ -42,6 +42,7 @@ class Cost:
         raise ValueError(f"{name} must be at least 1, got {value}")
     self.loader, self.timing = loader, timing
     self.batches, self.repeats = batches, repeats
+    self.details = {}
 
   def run(self, predict, variables) -> dict[str, float]:
     """Returns the cost of the clips that can be read.
@@ -72,11 +73,13 @@ class Cost:
         loader included, after they have been read once; likewise.
       n_evaluated: clips whose tokens were counted.
       n_missing: clips that could not be read.
+      After it, `details` has `tokens_per_clip`, see `histogram`.
 
     Raises:
       ValueError: no clip can be read, or a row of tokens is not one clip.
     """
     tokens, budget, missing, batch = self._tokens(predict, variables)
+    self.details = {"tokens_per_clip": histogram(tokens)}
     rows = len(batch.clip.frames)
 
     def embed(variables, batch):
@@ -104,7 +107,7 @@ class Cost:
       "parameters": float(_size(params)),
       "video_parameters": float(_size(params, used)),
       "batch_size": float(rows),
-      **_peak_memory(compiled),
+      **peak_memory(compiled),
       **(self._speed(compiled, variables, batch) if self.timing else {}),
       "n_evaluated": float(len(tokens)),
       "n_missing": float(missing),
@@ -161,6 +164,26 @@ class Cost:
         yield dataclasses.replace(batch, text=None), np.asarray(valid), info
 
 
+def histogram(counts: np.ndarray, bins: int = 32) -> dict[str, list]:
+  """Returns how often whole numbers come, in bins of equal width.
+
+  Args:
+    counts: [n] integers, at least one.
+    bins: how many there are at most.
+
+  Returns:
+    `edges`, ascending halves of odd numbers, between which a bin lies, and
+    `clips`, how many lie there, one fewer.
+  """
+  low, high = int(counts.min()), int(counts.max())
+  width = -(-(high - low + 1) // bins)
+  edges = np.arange(low, high + width + 1, width) - 0.5
+  return {
+    "edges": edges.tolist(),
+    "clips": np.histogram(counts, edges)[0].tolist(),
+  }
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def _token_mask(predict, variables, batch):
   tokens = predict(variables, batch)["tokens"]
@@ -177,7 +200,11 @@ def _size(params, chosen=None) -> int:
   return sum(math.prod(leaf.shape) for leaf, flag in pairs if flag)
 
 
-def _peak_memory(compiled) -> dict[str, float]:
+def peak_memory(compiled: jax.stages.Compiled) -> dict[str, float]:
+  """Returns {"peak_memory_MiB": ...} of a program, as `Cost` tells it.
+
+  It is {} where the compiler does not tell.
+  """
   stats = compiled.memory_analysis()
   if stats is None:
     return {}
