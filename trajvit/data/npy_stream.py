@@ -10,7 +10,12 @@ from typing import IO
 import numpy as np
 
 from trajvit.data.media import Blob, Media, media_name
-from trajvit.data.npz_guard import UNREADABLE, check_claim, check_method
+from trajvit.data.npz_guard import (
+  PARSING,
+  UNREADABLE,
+  check_claim,
+  check_method,
+)
 
 _HEADERS = {
   (1, 0): np.lib.format.read_array_header_1_0,
@@ -42,7 +47,8 @@ class ArrayStream:
     if version not in _HEADERS:
       raise ValueError(f"version {version} of the npy format")
     self.name, self._file = name, file
-    self.shape, fortran_order, self.dtype = _HEADERS[version](file)
+    with PARSING:
+      self.shape, fortran_order, self.dtype = _HEADERS[version](file)
     if self.dtype.kind not in "ui" or min(self.shape, default=0) < 0:
       raise ValueError(f"expected integers, got {self.dtype} {self.shape}")
     check_claim(self.shape, self.dtype, size)

@@ -6,6 +6,7 @@ array tells of before it reads on.
 
 import math
 import struct
+import threading
 import tokenize
 import zipfile
 import zlib
@@ -28,6 +29,10 @@ UNREADABLE = (
   zipfile.BadZipFile,
   zlib.error,
 )
+# Held while NumPy parses the head of an array, by Python's `ast`. That counts
+# how deep it is for all threads together: where a finalizer lets another one
+# parse in between, CPython 3.11 raises SystemError, once in many thousand.
+PARSING = threading.RLock()
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _MAX_RATIO = 1032  # deflate makes nothing smaller than this part of it
 _MAX_BYTES = 2**32  # of an array

@@ -23,7 +23,12 @@ import zipfile
 import numpy as np
 
 from trajvit.data.media import Blob, Media, media_name
-from trajvit.data.npz_guard import UNREADABLE, check_claim, check_method
+from trajvit.data.npz_guard import (
+  PARSING,
+  UNREADABLE,
+  check_claim,
+  check_method,
+)
 
 _MAX_ID = np.iinfo(np.uint16).max
 _HEADERS = {
@@ -265,7 +270,8 @@ def _load(file: Media, key: str) -> np.ndarray:
       with np.load(opened, allow_pickle=False) as archive:
         if key not in archive.files:
           raise ValueError(f"expected the key {key!r}, got {archive.files}")
-        array = archive[key]
+        with PARSING:
+          array = archive[key]
     except UNREADABLE as error:
       reason = " ".join(str(error).split()) or type(error).__name__
       raise ValueError(f"{name}: {reason}") from error
@@ -282,7 +288,8 @@ def _check_head(file, size: int) -> None:
   version = tuple(file.read(2))
   if version not in _HEADERS:
     raise ValueError(f"expected version 1.0 or 2.0 of npy, got {version}")
-  shape, _, dtype = _HEADERS[version](file)
+  with PARSING:
+    shape, _, dtype = _HEADERS[version](file)
   check_claim(shape, dtype, size)
 
 
