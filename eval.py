@@ -13,6 +13,7 @@ JSON.
 """
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -89,11 +90,15 @@ def main(argv):
     )
 
   evaluations = []
+  eval_loader = functools.partial(build_loader, config.data, seed=config.seed)
   for key in chosen:
     setting = config.evals[key]
-    loader = build_loader(config.data, setting.data, seed=config.seed)
+    loader = eval_loader(setting.data)
     evaluator = EVALUATORS.build(
-      setting.spec, loader=loader, load_features=load_features
+      setting.spec,
+      loader=loader,
+      build_loader=eval_loader,
+      load_features=load_features,
     )
     if evaluated.predict is None and not hasattr(evaluator, "wanted"):
       raise ValueError(f"{key} reads no features: it needs a model")

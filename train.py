@@ -8,6 +8,7 @@ the numbers of a run that never stopped. SIGTERM saves and ends it. What the
 exit status says is in `trajvit.training.exits`.
 """
 
+import functools
 import sys
 from pathlib import Path
 
@@ -104,10 +105,14 @@ def train(raw: dict, workdir: str, profile: str | None = None) -> bool:
     "fingerprint": loader.fingerprint(),
   }
   evaluations = []
+  eval_loader = functools.partial(build_loader, config.data, seed=config.seed)
   for key, setting in config.evals.items():
-    clips = build_loader(config.data, setting.data, seed=config.seed)
+    clips = eval_loader(setting.data)
     evaluator = EVALUATORS.build(
-      setting.spec, loader=clips, load_features=load_features
+      setting.spec,
+      loader=clips,
+      build_loader=eval_loader,
+      load_features=load_features,
     )
     evaluations.append(Evaluation(key, config, clips, evaluator))
 

@@ -11,6 +11,7 @@ CONTEXT = {
   "batch",
   "loader",
   "load_features",
+  "build_loader",
   "build_source",
 }
 

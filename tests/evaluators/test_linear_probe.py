@@ -51,6 +51,29 @@ def test_folds_by_hand(rng):
   assert (metrics["n_evaluated"], metrics["n_missing"]) == (len(y), 1)
 
 
+def test_a_source_to_train_on(rng):
+  labels = rng.integers(0, 3, 30)
+  vectors = rng.normal(size=(30, WIDTH)) + 2 * np.eye(3, WIDTH)[labels]
+  loaders = [
+    LabelledLoader([*vectors[rows], None], labels[rows])
+    for rows in (slice(20), slice(20, 30))
+  ]
+  for loader in loaders:
+    loader.fingerprint = lambda loader=loader: len(loader.clips)
+  train, test = loaders
+  metrics = EVALUATORS.build(
+    dict(name="linear_probe", train=dict(split="train"), bootstrap=20),
+    loader=test,
+    build_loader=lambda spec: {"train": train}[spec["split"]],
+  ).run(predict, 1.0)
+  x = vectors.astype(np.float32)
+  expected = ridge_accuracy(x[:20], labels[:20], x[20:], labels[20:])
+  assert metrics["accuracy"] == pytest.approx(expected)
+  assert metrics["accuracy_low"] <= expected <= metrics["accuracy_high"]
+  assert (metrics["n_train"], metrics["n_train_missing"]) == (20, 1)
+  assert (metrics["n_evaluated"], metrics["n_missing"]) == (10, 1)
+
+
 def test_what_cannot_be_is_named(rng):
   vectors = list(rng.normal(size=(5, WIDTH)))
   with pytest.raises(ValueError, match="at least 2, got 1"):

@@ -159,3 +159,37 @@ def test_evaluations_of_the_same_clips_share_a_pass(loader, tmp_path):
   written = json.loads((tmp_path / "c.json").read_text())
   assert written["missing"] == {"b.mp4": "bad"}
   assert written["manifest"]["views"] == 3
+
+
+def test_a_probe_is_handed_the_clips_it_trains_on(loader, tmp_path):
+  config = read_config(
+    CONFIG
+    | {"evals": {key: {"name": "x", "data": {"name": "s"}} for key in "ab"}}
+  )
+  source = types.SimpleNamespace(
+    **{**vars(loader), "fingerprint": lambda: "those to train on"}
+  )
+  passes = []
+
+  class Probe(Scorer):
+    train_loader = source
+
+    def score(self, features, train):
+      return {"from": float(train.names[0]), "n_evaluated": 1.0}
+
+  def embed(loader, predict, variables, wanted, prompts):
+    passes.append(loader.fingerprint())
+    return types.SimpleNamespace(names=(str(len(passes)),), missing=())
+
+  found = evaluate_all(
+    [Evaluation(key, config, loader, Probe("video")) for key in "ab"],
+    None,
+    {},
+    step=3,
+    directory=tmp_path,
+    embed=embed,
+  )
+  assert passes == [loader.fingerprint(), "those to train on"]
+  assert found["a/from"] == found["b/from"] == 2.0
+  written = json.loads((tmp_path / "a.json").read_text())
+  assert written["manifest"]["train_data_hash"] == "those to train on"

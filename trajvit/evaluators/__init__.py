@@ -5,6 +5,7 @@ from trajvit.evaluators.classification import Classification
 from trajvit.evaluators.cost import Cost
 from trajvit.evaluators.frechet import FrechetDistance
 from trajvit.evaluators.grouping import Grouping
+from trajvit.evaluators.knn import NearestNeighbours
 from trajvit.evaluators.linear_probe import LinearProbe
 from trajvit.evaluators.reconstruction import Reconstruction
 from trajvit.evaluators.retrieval import Retrieval
@@ -19,6 +20,7 @@ EVALUATORS = Table(
     "cost": Cost,
     "frechet": FrechetDistance,
     "grouping": Grouping,
+    "knn": NearestNeighbours,
     "linear_probe": LinearProbe,
     "reconstruction": Reconstruction,
     "retrieval": Retrieval,

@@ -92,6 +92,23 @@ def embed(
   return averaged(features, views) if views > 1 else features
 
 
+def embed_both(
+  evaluator, predict, variables: dict
+) -> tuple[Features, Features | None]:
+  """Returns what an evaluator scores: of its clips, and of those to train on.
+
+  Args:
+    evaluator: has `loader`, `wanted` and `train_loader`, which may be None.
+    predict: as for `embed`.
+    variables: of the model.
+  """
+  wanted, train = evaluator.wanted, evaluator.train_loader
+  tested = embed(evaluator.loader, predict, variables, wanted)
+  if train is None:
+    return tested, None
+  return tested, embed(train, predict, variables, wanted)
+
+
 def embed_texts(
   loader, predict, variables: dict, texts: Sequence[str], *, chunk: int = 256
 ) -> tuple[np.ndarray, int]:

@@ -2,42 +2,56 @@
 
 import numpy as np
 
-from trajvit.evaluators.embed import embed
-from trajvit.evaluators.features import Features, known_labels
+from trajvit.evaluators.bootstrap import check_resamples, estimate, means
+from trajvit.evaluators.embed import embed_both
+from trajvit.evaluators.features import Features
 from trajvit.evaluators.made_frames import check_budgets
-from trajvit.evaluators.ridge import ridge_accuracy
+from trajvit.evaluators.ridge import ridge_classes
+from trajvit.evaluators.training_clips import TrainingClips
 
 
 class LinearProbe:
   """How often ridge regression on the embeddings finds the class of a clip.
 
-  Clips are dealt out to folds in turn; each fold is tested by a probe of all
-  others, see `evaluators.ridge`.
+  It is trained on clips of their own, or on folds, see
+  `evaluators.training_clips`; the regression is that of `evaluators.ridge`.
+
+  Attributes:
+    train_loader: of the training source, or None.
   """
 
   def __init__(
     self,
     loader,
     *,
+    train: dict | None = None,
     budgets: tuple[int, ...] = (),
     folds: int = 4,
     penalty: float = 1e-2,
+    bootstrap: int = 0,
+    build_loader=None,
   ):
     """Checks the arguments; nothing is read yet.
 
     Args:
       loader: `evaluate()` yields (Batch, BatchInfo) with labels.
+      train: spec of the source to train on; None takes folds.
       budgets: numbers of nested tokens to embed a clip by; none is all alone.
       folds: how many parts the clips are cut into.
       penalty: of the regression.
+      bootstrap: resamples for intervals, see `evaluators.bootstrap`.
+      build_loader: see TrainingClips.
 
     Raises:
-      ValueError: fewer than two folds, or a budget below 1.
+      ValueError: as TrainingClips; a budget below 1; or `bootstrap` is
+        negative.
     """
-    if folds < 2:
-      raise ValueError(f"folds must be at least 2, got {folds}")
     self.loader, self.budgets = loader, check_budgets(budgets)
-    self.folds, self.penalty = folds, penalty
+    self.penalty, self.bootstrap = penalty, check_resamples(bootstrap)
+    self._clips = TrainingClips(
+      loader, train=train, folds=folds, build_loader=build_loader
+    )
+    self.train_loader = self._clips.loader
 
   @property
   def wanted(self) -> tuple[str, ...]:
@@ -51,51 +65,46 @@ class LinearProbe:
       predict: `(variables, batch) -> outputs` with `video_embedding` [B, E].
       variables: of the model.
     """
-    return self.score(embed(self.loader, predict, variables, self.wanted))
+    return self.score(*embed_both(self, predict, variables))
 
-  def score(self, features: Features) -> dict[str, float]:
+  def score(
+    self, features: Features, train: Features | None = None
+  ) -> dict[str, float]:
     """Returns the metrics.
 
     Args:
       features: as `wanted`.
+      train: of the clips of `train_loader`, likewise.
 
     Returns:
       accuracy: percent of the labelled clips, with all tokens.
       accuracy@<k>: with the first k tokens of a step.
-      chance: percent that always naming the commonest class would find.
-      n_evaluated: clips with a label; n_missing: clips that could not be read.
+      <metric>_low, <metric>_high: their 95 % intervals, with `bootstrap`; the
+        probes stay as they are.
+      chance, n_evaluated, n_missing, ...: see `TrainingClips.counts`.
 
     Raises:
-      ValueError: fewer labelled clips than folds, or none.
+      ValueError: as TrainingClips.
       FloatingPointError: an embedding is not finite.
     """
-    known = known_labels(features, "a probe")
-    labels = features.label[known]
-    if len(labels) < self.folds:
-      raise ValueError(
-        f"a probe of {self.folds} folds needs as many clips with a label, got "
-        f"{len(labels)}"
-      )
-    fold = np.arange(len(labels)) % self.folds
-    metrics = {}
-    for name in self.wanted:
-      x = features.finite(name, known)
-      found = [
-        ridge_accuracy(
-          x[fold != k],
-          labels[fold != k],
-          x[fold == k],
-          labels[fold == k],
-          penalty=self.penalty,
-        )
-        * (fold == k).sum()
-        for k in range(self.folds)
-      ]
-      metric = name.replace("video", "accuracy")
-      metrics[metric] = float(sum(found) / len(labels))
-    common = np.unique(labels, return_counts=True)[1].max()
-    return metrics | {
-      "chance": 100.0 * float(common) / len(labels),
-      "n_evaluated": float(len(labels)),
-      "n_missing": float(len(features.missing)),
-    }
+    hits = {name: np.zeros(len(features)) for name in self.wanted}
+    tested = []
+    for split in self._clips.splits(features, train):
+      tested.append(split.test_rows)
+      labels, truth = split.labels()
+      for name, found in hits.items():
+        x, test = split.finite(name)
+        classes = ridge_classes(x, labels, test, penalty=self.penalty)
+        found[split.test_rows] = 100.0 * (classes == truth)
+    rows = np.sort(np.concatenate(tested))
+    metrics = estimate(
+      means(
+        {
+          name.replace("video", "accuracy"): found[rows]
+          for name, found in hits.items()
+        }
+      ),
+      features.clip_id[rows],
+      self.bootstrap,
+    )
+    return metrics | self._clips.counts(features, train)

@@ -36,7 +36,28 @@ def ridge_accuracy(
       f"a probe needs clips of a known class, got {train.sum()} to train on "
       f"and {test.sum()} to test"
     )
-  features, labels = features[train].astype(np.float64), labels[train]
+  found = ridge_classes(
+    features[train], labels[train], test_features[test], penalty=penalty
+  )
+  return 100.0 * float((found == test_labels[test]).mean())
+
+
+def ridge_classes(
+  features: np.ndarray,
+  labels: np.ndarray,
+  test_features: np.ndarray,
+  *,
+  penalty: float = 1e-2,
+) -> np.ndarray:
+  """Returns the classes that the regression of `ridge_accuracy` names, [m].
+
+  Args:
+    features: [n, D] float.
+    labels: [n] integers, all known.
+    test_features: [m, D].
+    penalty: of the squared weights, times the number of clips.
+  """
+  features = features.astype(np.float64)
   mean, deviation = features.mean(0), features.std(0) + 1e-6
 
   def standardised(x):
@@ -48,5 +69,4 @@ def ridge_accuracy(
   target = (labels[:, None] == classes).astype(np.float64)
   regular = penalty * len(x) * np.eye(x.shape[1])
   weights = np.linalg.solve(x.T @ x + regular, x.T @ target)
-  found = classes[(standardised(test_features[test]) @ weights).argmax(1)]
-  return 100.0 * float((found == test_labels[test]).mean())
+  return classes[(standardised(test_features) @ weights).argmax(1)]

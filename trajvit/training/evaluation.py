@@ -170,7 +170,7 @@ class _Pass:
   def take(self, embed, predict, variables):
     if self._made is None:
       self._made = embed(
-        self._loader, predict, variables, self._wanted, tuple(self._prompts)
+        self._loader, predict, variables, self._wanted, list(self._prompts)
       )
     made, self._users = self._made, self._users - 1
     if not self._users:
