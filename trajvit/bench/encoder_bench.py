@@ -62,7 +62,8 @@ class EncoderBench:
       found no slot, both None where nobody can tell; and the fields of `Costs`.
       For "forward" and "step" `<name>_mib` if they were compiled, and if they
       ran `<name>_ms`, of a clip. `gflops_ratio`, and `<name>_ratio` from runs
-      in turns, are to the baseline. `notes` says why something is missing, by name.
+      in turns, are to the baseline. `notes` says why something is missing, by
+      name.
     """
     rest = {name: case for name, case in cases.items() if name != BASELINE}
     programs, whole = self._prepare(BASELINE, cases, counts, size, clips)
