@@ -63,7 +63,7 @@ def test_a_run_writes_the_same_numbers_everywhere(bench, tmp_path, capsys):
   for row in rows:
     assert row["slots"] == row["tokens"] == 4
     assert row["step_gflops"] > 2 * row["gflops"] and row["exact"]
-    assert row["notes"]["step"] == "not run, nothing was to be"
+    assert row["notes"]["step"] == "not run, the time limit is 0"
     assert "step_mib" not in row
   assert whole["gflops"] == by_hand(4) / 1e9
   assert whole["tokenizer_gflops"] == _embed(4) / 1e9
@@ -82,6 +82,10 @@ def test_a_run_writes_the_same_numbers_everywhere(bench, tmp_path, capsys):
     ["tiny", "2", "vit3d"],
     ["tiny", "2", "run_length_mean"],
   ]
+  # What many have in common is said once.
+  left = "not run, the time limit is 0: vit3d, run_length_mean"
+  assert f"\n- forward {left}\n- step {left}\n" in page
+  assert lines[0][-1].startswith("forward not run, the time limit is 0; step")
   assert (tmp_path / "e.png").stat().st_size > 1000
 
 

@@ -147,7 +147,7 @@ class EncoderBench:
 
   def _too_long(self, row, step, batch_size) -> str | None:
     if self.limit <= 0:
-      return "nothing was to be"
+      return "the time limit is 0"
     speed = self._flops_per_second.get(step)
     if speed is not None:
       expected = _flops(row, step, batch_size) / speed

@@ -6,6 +6,8 @@ not too long, run in turns with a space-time ViT. Nothing is trained, and no
 accuracy is in it.
 """
 
+import collections
+
 import jax
 
 from trajvit.bench import machine, results, stopwatch
@@ -135,8 +137,8 @@ def run(args):
       for row in bench.rows(cases, counts, SIZES_COMPARED[size], clips):
         rows.append(dict(size=size, frames=frames) | row)
         print(_progress(row), flush=True)
-      # After each, so that what was measured is kept whatever comes next.
-      sections = _write(rows, args, about, preface, page)
+        # After each, so that what was measured is kept whatever comes next.
+        sections = _write(rows, args, about, preface, page)
       print(f"\n{sections[-1].text}", flush=True)
   return int(any("failed" in row["notes"] for row in rows))
 
@@ -191,7 +193,7 @@ def _write(rows, args, about, preface, page) -> list[Section]:
       args.csv,
       ("size", "frames", *HEADER, "notes"),
       [
-        (row["size"], str(row["frames"]), *_cells(row), _notes(row))
+        (row["size"], str(row["frames"]), *_cells(row), "; ".join(_notes(row)))
         for row in rows
       ],
     )
@@ -202,12 +204,18 @@ def _write(rows, args, about, preface, page) -> list[Section]:
 
 def _section(rows) -> Section:
   cells = [_cells(row) for row in rows]
-  notes = [f"{row['encoder']}: {_notes(row)}" for row in rows if _notes(row)]
+  named = collections.defaultdict(list)
+  for row in rows:
+    for note in _notes(row):
+      named[note].append(row["encoder"])
+  notes = [f"{note}: {', '.join(names)}" for note, names in named.items()]
   return Section(
     _title(rows[0]["size"], rows[0]["frames"]),
     rows,
     "\n".join([as_text(HEADER, cells), *notes]),
-    "\n".join([as_markdown(HEADER, cells), "", *(f"- {x}" for x in notes)]),
+    "\n".join(
+      [as_markdown(HEADER, cells), "", *(f"- {x}" for x in notes)]
+    ).rstrip(),
     failed=any("failed" in row["notes"] for row in rows),
   )
 
@@ -238,10 +246,10 @@ def _cells(row) -> tuple[str, ...]:
   )
 
 
-def _notes(row) -> str:
+def _notes(row) -> list[str]:
   """What is missing from a row, and what its tokens leave out."""
   notes = [f"{key} {note}" for key, note in row["notes"].items()]
   if row["dropped"]:
     share = results.percent(row["dropped"], 1)
     notes.append(f"{share} of the tokens of these clips find no slot")
-  return "; ".join(notes)
+  return notes
