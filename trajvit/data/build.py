@@ -5,7 +5,7 @@ import dataclasses
 from trajvit.data.augment.mix import Mixing
 from trajvit.data.benchmarks.source import BenchmarkFiles
 from trajvit.data.example import ClipSpec, Source
-from trajvit.data.formats import ArrayRecordClips, TarClips
+from trajvit.data.formats import ArrayRecordClips, TarClips, TfdsClips
 from trajvit.data.loader import Loader
 from trajvit.data.mixture import Mixture
 from trajvit.data.packing import Packing
@@ -34,6 +34,7 @@ SOURCES = Table(
     "moving_sprites": MovingSprites,
     "sa_v": SaV,
     "sa_v_train": SaVTrain,
+    "tfds": TfdsClips,
     "video_files": VideoFiles,
     "webdataset": TarClips,
     "youtube_vis": YouTubeVis,

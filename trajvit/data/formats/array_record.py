@@ -54,7 +54,7 @@ def write_shard(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Instruction:
+class Instruction:
   """A shard as ArrayRecordDataSource takes it without opening the file."""
 
   filename: str
@@ -109,7 +109,7 @@ class ArrayRecordClips(StoredClips):
       raise ValueError(f"{where}: expected at least one clip, found none")
     self._data = array_record_data_source.ArrayRecordDataSource(
       [
-        _Instruction(str(self._root / s.file), 0, s.records, s.records)
+        Instruction(str(self._root / s.file), 0, s.records, s.records)
         for s in self._shards
       ],
       reader_options={"max_parallelism": "0"},
@@ -166,6 +166,7 @@ def stored_clip(clip: payload.PackedClip, name: str) -> StoredClip:
     clip_id=clip.clip_id,
     captions=clip.captions,
     label=clip.label,
+    labels=clip.labels,
     start=clip.start,
     end=clip.end,
     fps=clip.fps or 1.0,

@@ -6,7 +6,8 @@ name:
   000.mp4 (or .webm, ..., .jpg, ...)   the video or image, one a clip
   000.txt                              a caption
   000.json                             "caption" or "captions", "label",
-                                       "clip_id", "start" and "end" in seconds
+                                       "labels", "clip_id", "start" and "end"
+                                       in seconds
   000.cls                              a class, as digits
   000.mask.npz, 000.graph.npz          tracks, see `data.tracks`
 
@@ -120,6 +121,7 @@ def read_clip(data: bytes, path: str, index: int) -> StoredClip:
     clip_id=_whole(about.get("clip_id", index), 0, "clip_id"),
     captions=captions,
     label=_label(files, about),
+    labels=_labels(about),
     start=float(start),
     end=None if end is None else float(end),
     sidecars=lambda: pair,
@@ -172,6 +174,14 @@ def _label(files, about) -> int:
     return _whole(int(digits), 0, "the .cls")
   label = about.get("label", -1)
   return _whole(-1 if label is None else label, -1, "label")
+
+
+def _labels(about) -> tuple[int, ...]:
+  """Returns all classes of a clip that may have several."""
+  labels = about.get("labels") or []
+  if not isinstance(labels, list):
+    raise ValueError(f".json: expected labels in a list, got {labels!r:.60}")
+  return tuple(_whole(label, 0, "labels") for label in labels)
 
 
 def _whole(value, least, what) -> int:
