@@ -40,6 +40,8 @@ class BatchInfo:
     dropped_tracks: tracks that did not fit into M, all clips together.
     captions_cut: captions that did not fit into C, likewise.
     captions_shortened: captions whose end did not fit into L, likewise.
+    labels: all classes of each clip, of data where one may have several; () for
+      a row without a clip.
   """
 
   names: tuple[str, ...]
@@ -47,6 +49,7 @@ class BatchInfo:
   dropped_tracks: int
   captions_cut: int = 0
   captions_shortened: int = 0
+  labels: tuple[tuple[int, ...], ...] = ()
 
 
 def check_example(example: Example, clip: ClipSpec) -> None:
@@ -133,4 +136,5 @@ def describe(rows: Sequence[Row]) -> BatchInfo:
     dropped_tracks=sum(x.dropped_tracks for x in examples if x),
     captions_cut=sum(row.captions_cut for row in rows),
     captions_shortened=sum(row.captions_shortened for row in rows),
+    labels=tuple(x.labels if x else () for x in examples),
   )

@@ -38,6 +38,7 @@ class StoredClip:
     clip_id: see Example.
     captions: all of them.
     label: class, -1 = unknown.
+    labels: all classes, of a clip that may have several or none.
     start: where in the video the clip begins, in seconds.
     end: where it ends, or None for the end of the video.
     fps: of `media` that is frames; a file has its own.
@@ -51,6 +52,7 @@ class StoredClip:
   clip_id: int
   captions: tuple[str, ...] = ()
   label: int = -1
+  labels: tuple[int, ...] = ()
   start: float = 0.0
   end: float | None = None
   fps: float = 1.0
@@ -143,6 +145,7 @@ class ClipReader:
       captions=captions,
       clip_id=stored.clip_id,
       label=stored.label,
+      labels=stored.labels,
       name=stored.name,
       dropped_tracks=dropped,
       frame_mask=frame_mask,

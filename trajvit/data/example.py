@@ -94,6 +94,7 @@ class Example:
     name: what a message calls this clip: its path, or source and index.
     dropped_tracks: how many tracks did not fit into M.
     frame_mask: [T] bool, True = real; None means that all frames are.
+    labels: all classes, of a clip that may have several or none.
   """
 
   frames: np.ndarray
@@ -105,6 +106,7 @@ class Example:
   name: str
   dropped_tracks: int = 0
   frame_mask: np.ndarray | None = None
+  labels: tuple[int, ...] = ()
 
 
 class BrokenClip(Exception):

@@ -83,6 +83,7 @@ class FileClips(StoredClips):
       clip_id=self._clip_ids[clip_place(record)],
       captions=record.captions,
       label=record.label,
+      labels=record.labels,
       start=record.start,
       end=record.end,
       sidecars=functools.partial(self._sidecar_pair, record),

@@ -7,6 +7,7 @@ from trajvit.evaluators.frechet import FrechetDistance
 from trajvit.evaluators.grouping import Grouping
 from trajvit.evaluators.knn import NearestNeighbours
 from trajvit.evaluators.linear_probe import LinearProbe
+from trajvit.evaluators.multilabel import MultiLabel
 from trajvit.evaluators.reconstruction import Reconstruction
 from trajvit.evaluators.retrieval import Retrieval
 from trajvit.evaluators.zero_shot import ZeroShot
@@ -22,6 +23,7 @@ EVALUATORS = Table(
     "grouping": Grouping,
     "knn": NearestNeighbours,
     "linear_probe": LinearProbe,
+    "multilabel": MultiLabel,
     "reconstruction": Reconstruction,
     "retrieval": Retrieval,
     "zero_shot": ZeroShot,

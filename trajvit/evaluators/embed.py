@@ -69,14 +69,16 @@ def embed(
       missing += info.skipped
       overflow += lost
       shortened += getattr(info, "captions_shortened", 0)
-  ids, labels, places, names = zip(*clips, strict=True) if clips else [()] * 4
+  ids, label, places, names, labels = (
+    zip(*clips, strict=True) if clips else [()] * 5
+  )
   prompts, vectors, cut = tuple(dict.fromkeys(prompts)), None, 0
   if prompts:
     vectors, cut = embed_texts(loader, predict, variables, prompts)
   features = Features(
     outputs={name: _joined(parts) for name, parts in found.items()},
     clip_id=_joined(ids, np.int32),
-    label=_all_or_none(labels),
+    label=_all_or_none(label),
     place=_joined(places, np.int64),
     names=tuple(name for part in names for name in part),
     caption_clip=_joined(captions, np.int64),
@@ -84,6 +86,7 @@ def embed(
     captions_cut=getattr(loader, "captions_cut", 0),
     captions_shortened=shortened,
     overflow_tokens=overflow,
+    labels=None if None in labels else sum(labels, ()),
     prompts=prompts,
     prompt_vectors=vectors,
     prompts_shortened=cut,
@@ -230,14 +233,15 @@ def _check_text(embeddings, mask) -> None:
 
 
 def _of_clips(batch, info, valid, seen):
-  """Ids, labels, places and names of the clips of a batch."""
-  label = batch.label
+  """Ids, label, places, names and all labels of the clips of a batch."""
+  label, labels = batch.label, getattr(info, "labels", None)
   names = np.array(info.names, object)[valid]
   return (
     np.asarray(batch.clip_id)[valid],
     None if label is None else np.asarray(label)[valid],
     seen + np.flatnonzero(valid),
     tuple(names.tolist()),
+    None if labels is None else tuple(labels[i] for i in np.flatnonzero(valid)),
   )
 
 

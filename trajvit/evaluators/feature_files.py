@@ -120,6 +120,8 @@ def read_features(path: Path) -> tuple[Features, dict | None]:
     info["missing"] = tuple(map(tuple, info["missing"]))
     for name in ("names", "prompts"):
       info[name] = tuple(info[name])
+    if info["labels"] is not None:
+      info["labels"] = tuple(map(tuple, info["labels"]))
     features = Features(outputs=outputs, **arrays, **info)
     _check(features)
   except (
@@ -143,7 +145,7 @@ def _check(features: Features) -> None:
   counts |= {
     field.name: len(getattr(features, field.name))
     for field in dataclasses.fields(features)
-    if field.name in ("label", "place", "names")
+    if field.name in ("label", "labels", "place", "names")
     and getattr(features, field.name) is not None
   }
   unlike = {name for name, count in counts.items() if count != len(features)}

@@ -22,6 +22,8 @@ class Features:
     captions_shortened: captions that lost their end.
     overflow_tokens: tokens that the rows of a packed encoder had no slot for;
       where it is not 0, the clips of a batch matter to each other.
+    labels: all classes of each clip, of data where one may have several or
+      none; or None where the loader does not tell.
     prompts: texts that are no captions, all different.
     prompt_vectors: [len(prompts), E] float32, their embeddings; or None.
     prompts_shortened: prompts that lost their end.
@@ -37,6 +39,7 @@ class Features:
   captions_cut: int = 0
   captions_shortened: int = 0
   overflow_tokens: int = 0
+  labels: tuple[tuple[int, ...], ...] | None = None
   prompts: tuple[str, ...] = ()
   prompt_vectors: np.ndarray | None = None
   prompts_shortened: int = 0

@@ -38,12 +38,13 @@ def averaged(features: Features, views: int) -> Features:
     outputs["text"] = features.outputs["text"][kept]
   owners = [order[row] for row in features.caption_clip[kept].tolist()]
   missing = {name: (name, reason) for name, reason in features.missing}
-  label = features.label
+  label, labels = features.label, features.labels
   return dataclasses.replace(
     features,
     outputs=outputs,
     clip_id=features.clip_id[first],
     label=None if label is None else label[first],
+    labels=None if labels is None else tuple(labels[row] for row in first),
     place=clips[whole],
     names=tuple(features.names[row] for row in first),
     caption_clip=np.array(owners, np.int64),
