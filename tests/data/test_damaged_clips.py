@@ -68,7 +68,7 @@ def loader_of(manifest, **options):
     "batch_size": 8,
     "clip": dict(frames=8, size=32, track_grid=8, max_tracks=6),
     "text": {"name": "bytes", "length": 12},
-    "loader": {"failure_budget": 0.5, **options},
+    "loader": {"failure_budget": 0.1, **options},
   }
   return build_loader(data, {"manifest": manifest, "tracks": "sidecar"}, seed=3)
 

@@ -1,6 +1,8 @@
 """What the check finds in clips whose numbers are known."""
 
 import json
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -169,6 +171,48 @@ def test_packed_shards_give_the_same_numbers(
   assert cli.main(["data", "check", source, "--frames", "4"]) == 1
   out = capsys.readouterr().out
   assert f"  {shard}: not the SHA-256" in out
+
+
+def test_tracks_are_found_in_pixels_where_there_are_none(manifest, monkeypatch):
+  sizes = []
+
+  def extract_tracks(frames, *, max_tracks):
+    sizes.append(frames.shape)
+    rows = np.arange(frames.shape[1]) * 5 // frames.shape[1]
+    return np.broadcast_to(
+      rows[:, None].astype(np.int32), frames.shape[:3]
+    ).copy()
+
+  stub = types.ModuleType("trajvit.data.extract")
+  stub.extract_tracks = extract_tracks
+  monkeypatch.setitem(sys.modules, "trajvit.data.extract", stub)
+  settings = Settings(frames=4, track_grid=8, extract=True)
+  checks = check_source({"manifest": manifest}, settings, threads=1)
+  assert [c.tracks for c in checks] == [3, 1, 3, 3, 5, 5, 5, None, None]
+  # At the resolution of training, four pixels a cell; an image is one frame.
+  assert sizes == [(1, 32, 32, 3), (4, 32, 32, 3), (4, 32, 32, 3)]
+  assert [c.stored_tracks for c in checks[4:7]] == [False] * 3
+
+
+def test_several_sources_are_counted_together(
+  manifest, folder, tmp_path, capsys
+):
+  other = folder / "other.json"
+  other.write_text('[{"video": "b.mp4"}]')
+  command = ["data", "check", manifest, str(other), "--frames", "4"]
+  assert cli.main([*command, "--out", str(tmp_path)]) == 1
+  out = capsys.readouterr().out
+  assert out.startswith(
+    "clips      10 of 7 files\nok         8\nbroken     2\n"
+  )
+  for name, clips in ("good_1.json", 7), ("good_2.json", 1):
+    assert len(read_manifest(tmp_path / name, str(folder))) == clips
+    assert f"manifest={tmp_path / name} root={folder}" in out
+  lines = (tmp_path / "bad.txt").read_text().splitlines()
+  assert [line.split("\t")[0] for line in lines] == [
+    str(folder / "e.mp4"),
+    str(folder / "none.mp4"),
+  ]
 
 
 def test_a_source_that_makes_its_clips(capsys):

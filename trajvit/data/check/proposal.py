@@ -11,7 +11,7 @@ from trajvit.types import PackedGroup
 
 _MULTIPLE = 8  # what numbers of tokens are rounded up to
 _LOST = 1e-3  # the share of all tracks that may be dropped
-_TRIED = 8192  # clips that a proposed group is tried on
+_TRIED = 4096  # clips that groups are tried on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +65,7 @@ def propose(
   while _dropped(tracks, max_tracks) > _LOST:
     max_tracks += _MULTIPLE
   counts = np.minimum(tracks, max_tracks) + registers
-  group = suggest(counts, clips=clips)
+  group = suggest(counts, clips=clips, drawn=_TRIED)
   trials = max(_TRIED // clips, 1)
   tried = np.random.default_rng(1).choice(counts, trials * clips)
   ladder = suggest_ladder(counts, multiple=_MULTIPLE)

@@ -31,7 +31,8 @@ def summary(checks: Sequence[ClipCheck]) -> str:
     lines.append(f"pixels     {least} to {most}")
   seconds = sorted(c.seconds for c in good if c.seconds is not None)
   if seconds:
-    hours = sum({c.first: c.seconds or 0 for c in good}.values()) / 3600
+    once = {(c.name, c.first): c.seconds or 0 for c in good}
+    hours = sum(once.values()) / 3600
     lines.append(
       f"duration   {seconds[0]:.2f} to {seconds[-1]:.2f} s, "
       f"{hours:.2f} h in all"
