@@ -74,6 +74,21 @@ def test_gradients_reach_the_head_alone(adapter):
     assert name == "pool/key/bias" or np.any(grad) == (not fixed), name
 
 
+def test_features_that_are_not_frozen_learn():
+  graphdef, state = nnx.split(build(frozen=False))
+  batch = labelled()
+  objectives = build_objectives({"classification": {}})
+
+  @jax.jit
+  def gradient(params):
+    return jax.grad(
+      lambda p: objectives(nnx.merge(graphdef, p)(batch), batch)[0]
+    )(params)
+
+  grads = gradient(nnx.to_pure_dict(state))
+  assert all(np.any(x) for x in jax.tree.leaves(grads["features"]))
+
+
 def test_a_masked_frame_and_the_order_of_tracks_change_nothing(nnx_mode, rng):
   model = build(adapter=ADAPTERS["tracks"])
   run = jax.jit(lambda batch: model(batch))

@@ -10,18 +10,19 @@ from trajvit.types import Batch, Clip, Tokens
 
 
 class Probe(nnx.Module):
-  """Frozen features, an adapter, attentive pooling and a linear classifier.
+  """Features, an adapter, attentive pooling and a linear classifier.
 
-  No gradient reaches the features. That alone does not keep them as they are:
-  weight decay would still shrink them, so that a config freezes them too,
-  `optimizer.frozen = ("^features/",)`, and what of the adapter is not trained,
-  `"^adapter/regions/segmenter/"`.
+  No gradient reaches features that are frozen. That alone does not keep them as
+  they are: weight decay would still shrink them, so that a config freezes them
+  too, `optimizer.frozen = ("^features/",)`, and what of the adapter is not
+  trained, `"^adapter/regions/segmenter/"`.
 
   Args:
     features: clip -> features and mask, see `models.features`; has `width`.
     adapter: features, mask and clip -> Tokens, see `models.traj_adapter`.
     num_classes: C.
     num_heads: K of the pooling.
+    frozen: whether no gradient reaches the features; else they are fine-tuned.
     dtype: of the products.
     rngs: holds the key of the initial values.
   """
@@ -33,12 +34,13 @@ class Probe(nnx.Module):
     *,
     num_classes: int,
     num_heads: int = 8,
+    frozen: bool = True,
     dtype=jnp.float32,
     rngs: nnx.Rngs,
   ):
     if num_classes < 1:
       raise ValueError(f"num_classes must be at least 1, got {num_classes}")
-    self.features, self.adapter = features, adapter
+    self.features, self.adapter, self.frozen = features, adapter, frozen
     self.pool = AttentivePool(
       features.width, num_heads=num_heads, dtype=dtype, rngs=rngs
     )
@@ -71,5 +73,6 @@ class Probe(nnx.Module):
 
   def _tokens(self, clip: Clip) -> tuple[Tokens, dict]:
     features, mask = self.features(clip)
-    features = jax.lax.stop_gradient(features)
+    if self.frozen:
+      features = jax.lax.stop_gradient(features)
     return self.adapter(features, mask, clip)
