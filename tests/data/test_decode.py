@@ -185,6 +185,15 @@ def test_a_second_call_goes_on_where_the_first_ended(folder):
       np.testing.assert_array_equal(video.read(indices)[0], everything[indices])
 
 
+def test_key_frames_in_between_are_gone_to(folder, decoded):
+  """Also where that is not far; what is before them is not decoded."""
+  path = folder / "near.mp4"
+  write_video(path, numbered(range(120)), 30)
+  indices = list(range(13, 120, 12))
+  assert read_numbers(decode_frames(path, indices)[0]) == indices
+  assert len(decoded) < 60
+
+
 def test_seeking_in_vain_is_not_repeated(folder, decoded):
   """With one key frame a clip costs little more than decoding it through."""
   path = folder / "one_key.mp4"

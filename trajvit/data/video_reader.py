@@ -28,7 +28,10 @@ _LENIENT = (
   if int(av.__version__.split(".")[0]) < 19
   else {}
 )
-_DECODE_ON = 40  # frames ahead from which a seek may be cheaper than decoding
+# How many frames a seek must spare. It is cheap, but the decoder is always some
+# frames ahead of what it has shown, and then decodes these in vain.
+_SPARED = 5
+_DECODE_ON = 40  # the same where it is not known how far a seek leads
 # Where what the decoder calls no reference is none, which HEVC does not say.
 _PASSES_OVER = ("h264",)
 
@@ -122,7 +125,7 @@ class VideoReader:
     self._stream.codec_context.thread_count = 1
     num_frames, self._fps, self._start = _extent(media, self._stream)
     self._index_per_tick = float(self._stream.time_base) * self._fps
-    self._decode_on = _DECODE_ON
+    self._decode_on, self._trusts_index = _DECODE_ON, True
     self._damaged = None  # the first damaged frame since a key frame
     self._wanted, self._last = None, 0  # indices asked for; None is all
     self._passed = []  # indices passed over since a seek
@@ -187,12 +190,14 @@ class VideoReader:
         raise self._missing(index, one_line(error)) from error
       frames[i] = _upright_rgb(frame, height, width)
       times[i] = self._seconds(frame, index)
+    if (order == np.arange(len(order))).all():  # most often; they are large
+      return frames, times
     return frames[order], times[order]
 
   def _at(self, index) -> av.VideoFrame:
     """Returns the frame shown at `index`, which never decreases."""
     here = self._shown.index
-    if self._start is not None and index - here > self._decode_on:
+    if self._seek_pays(index, here):
       self._seek(index, here)
     is_there = self._decode_to(index)
     if any(self._shown.index < passed <= index for passed in self._passed):
@@ -205,6 +210,23 @@ class VideoReader:
     if self._shown.damaged is not None:
       raise BrokenClip(self._path, f"frame {self._shown.damaged} is damaged")
     return self._shown.frame
+
+  def _seek_pays(self, index, here) -> bool:
+    """Whether a key frame, or enough frames, lie between two indices."""
+    if self._start is None:
+      return False
+    if index - here > self._decode_on:
+      return True
+    entries = self._stream.index_entries if self._trusts_index else ()
+    if index - here <= _SPARED or not len(entries):
+      return False
+    shift = self._start - entries[0].timestamp  # from decoding to showing
+    ticks = self._start + round(index / self._index_per_tick) - shift
+    place = entries.search_timestamp(ticks)
+    if place < 0:
+      return False
+    ticks = entries[place].timestamp + shift - self._start
+    return ticks * self._index_per_tick - here > _SPARED
 
   def _decode_to(self, index) -> bool:
     """Decodes on until a frame at `index` is shown; tells whether there is."""
@@ -286,11 +308,13 @@ class VideoReader:
     if landed.index <= here:
       # There was no key frame in between: this far, decoding on is cheaper.
       self._decode_on = max(self._decode_on, 2 * (index - landed.index))
+      self._trusts_index = False
 
   def _seconds(self, frame, index) -> float:
     if self._start is None or frame.pts is None:
       return index / self._fps
-    return float((frame.pts - self._start) * self._stream.time_base)
+    tick = self._stream.time_base
+    return (frame.pts - self._start) * tick.numerator / tick.denominator
 
 
 @contextlib.contextmanager
