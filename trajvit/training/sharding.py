@@ -235,7 +235,9 @@ def make_predict(apply, mesh: Mesh):
     sharding = shared if divides else everywhere
 
     def place(x):
-      if not isinstance(x, np.ndarray):  # being traced, or there already
+      if isinstance(x, jax.core.Tracer):  # the caller compiles us with its own
+        return jax.lax.with_sharding_constraint(x, sharding)
+      if not isinstance(x, np.ndarray):  # there already
         return x
       return jax.make_array_from_callback(x.shape, sharding, lambda i: x[i])
 
