@@ -75,7 +75,7 @@ def assert_same(one, two):
     assert two.tracks is None
   else:
     np.testing.assert_array_equal(one.tracks, two.tracks)
-  rest = ("captions", "clip_id", "label", "dropped_tracks")
+  rest = ("captions", "clip_id", "label", "labels", "dropped_tracks")
   for key in rest:
     assert getattr(one, key) == getattr(two, key), key
 

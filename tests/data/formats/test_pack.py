@@ -330,3 +330,18 @@ def test_a_record_that_is_damaged_is_a_broken_clip(manifest, tmp_path):
   with pytest.raises(BrokenClip, match="array_record, record 0: .*orrupt"):
     source.example(0, None)
   source.example(2, None)  # the others are as they were
+
+
+def test_a_benchmark_is_packed_as_a_config_names_it(tmp_path, capsys):
+  for name in "a", "b":
+    (tmp_path / "in" / name).mkdir(parents=True)
+    write_video(tmp_path / "in" / name / "v.mp4", grey_film(4), FPS)
+  out = str(tmp_path / "out")
+  command = ["data", "pack", f"name=video_files,manifest={tmp_path}/in", out]
+  assert cli.main([*command, "--processes", "1"]) == 0
+  source = ArrayRecordClips(clip=SPEC, root=out, tracks="none")
+  found = [(e.captions, e.label) for e in examples(source)]
+  assert found == [(("a",), 0), (("b",), 1)]
+  capsys.readouterr()
+  assert cli.main(["data", "pack", "name=moving_sprites,split=train", out]) == 2
+  assert "expected a source of plain files" in capsys.readouterr().err

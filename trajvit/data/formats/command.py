@@ -5,9 +5,16 @@ import argparse
 import tqdm
 
 from trajvit.data import jobs
+from trajvit.data.build import SOURCES, build_source
+from trajvit.data.check.specs import parse_source
+from trajvit.data.example import ClipSpec
 from trajvit.data.formats.folder import CONTAINERS, Index
 from trajvit.data.formats.make import TRACKS, Options
-from trajvit.data.formats.pack import CLIPS_PER_SHARD, pack_manifest
+from trajvit.data.formats.pack import CLIPS_PER_SHARD, pack_records
+from trajvit.data.video_files import FileClips
+
+# Clips are packed whole, so it does not matter how they would be seen.
+_ANY_CLIP = ClipSpec(frames=1, size=1, track_grid=1, max_tracks=1)
 
 
 def summary(index: Index, out: str) -> str:
@@ -24,7 +31,11 @@ def summary(index: Index, out: str) -> str:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Declares the command line."""
-  parser.add_argument("manifest", help="JSON, JSONL, CSV or folder of files")
+  parser.add_argument(
+    "source",
+    help="a manifest (JSON, JSONL, CSV or folder of files), or a source of "
+    "files as a config names it: name=benchmark,benchmark=ucf101,...",
+  )
   parser.add_argument("out", help="folder for the shards")
   parser.add_argument("--root", default="", help="where relative paths start")
   parser.add_argument("--format", choices=CONTAINERS, default="array_record")
@@ -55,8 +66,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
   """Prints the summary; returns 1 if a clip was skipped, else 0."""
-  index = pack_manifest(
-    args.manifest,
+  spec = parse_source(args.source, args.root)
+  if not issubclass(SOURCES[spec["name"]], FileClips):
+    raise ValueError(f"expected a source of plain files, got {spec['name']}")
+  source = build_source(spec, _ANY_CLIP)
+  index = pack_records(
+    source.records,
+    source.root,
     args.out,
     Options(
       short_side=args.short_side,
@@ -64,7 +80,6 @@ def run(args: argparse.Namespace) -> int:
       fps=args.fps,
       tracks=args.tracks,
     ),
-    root=args.root,
     container=args.format,
     shards=args.shards,
     clips_per_shard=args.clips_per_shard,

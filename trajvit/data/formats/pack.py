@@ -1,4 +1,4 @@
-"""Packing the clips of a manifest into a few large files.
+"""Packing clips in plain files into a few large files.
 
 Each shard is one job. It is written to a file of another name, which gets its
 own once it is on the disk; then a note beside it says what is in it. A run that
@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from trajvit.data import jobs
@@ -66,12 +66,12 @@ class _Job:
   plan: dict[str, Any]
 
 
-def pack_manifest(
-  manifest: str,
+def pack_records(
+  records: Sequence[Record],
+  root: str,
   out: str,
   options: Options,
   *,
-  root: str = "",
   container: str = "array_record",
   shards: int | None = None,
   clips_per_shard: int | None = None,
@@ -79,15 +79,15 @@ def pack_manifest(
   beam: list[str] | None = None,
   progress: Callable = jobs.unchanged,
 ) -> folder.Index:
-  """Packs the clips of a manifest, in its order.
+  """Packs clips in plain files, in their order.
 
   Equal files and options give equal shards, byte for byte, whoever makes them.
 
   Args:
-    manifest: see `data.manifest`.
+    records: the clips.
+    root: the folder from which on clips are named by their paths.
     out: the folder for the shards.
     options: what is done to clips.
-    root: the folder that relative paths start from; "" is the manifest's own.
     container: "array_record" or "tar".
     shards: how many; the default goes by `clips_per_shard`.
     clips_per_shard: 1000 if neither is given.
@@ -99,15 +99,15 @@ def pack_manifest(
     What the index says; clips that cannot be read are skipped, and listed.
 
   Raises:
-    ValueError: the manifest or an option is wrong, `out` holds shards of
-      another manifest or of other options, or see `make_clip`.
+    ValueError: an option is wrong, `out` holds shards of other clips or of
+      other options, or see `make_clip`.
     OSError: a shard cannot be written.
   """
   if container not in folder.CONTAINERS:
     raise ValueError(
       f"format must be one of {', '.join(folder.CONTAINERS)}, got {container!r}"
     )
-  rows = _rows(manifest, root)
+  rows = _rows(records, root)
   count = _shard_count(len(rows), shards, clips_per_shard)
   plan = {
     "format": folder.FORMAT,
@@ -156,17 +156,32 @@ def pack_manifest(
   return index
 
 
-def _rows(manifest, root) -> list[tuple[int, Record, str, int]]:
-  """Returns number, record, name and clip_id of every clip."""
-  records = read_manifest(manifest, root)
+def pack_manifest(
+  manifest: str, out: str, options: Options, *, root: str = "", **arguments
+) -> folder.Index:
+  """Packs the clips of a manifest; `arguments` are those of `pack_records`.
+
+  Args:
+    manifest: see `data.manifest`.
+    out: see `pack_records`.
+    options: likewise.
+    root: the folder that relative paths start from; "" is the manifest's own.
+    **arguments: likewise.
+  """
   base = manifest
   if not os.path.isdir(manifest):
     base = root or os.path.dirname(manifest) or "."
+  records = read_manifest(manifest, root)
+  return pack_records(records, base, out, options, **arguments)
+
+
+def _rows(records, root) -> list[tuple[int, Record, str, int]]:
+  """Returns number, record, name and clip_id of every clip."""
   places = sorted({clip_place(record) for record in records})
   clip_ids = {place: i for i, place in enumerate(places)}
   rows = []
   for number, record in enumerate(records):
-    name = os.fsencode(os.path.relpath(record.path, base))
+    name = os.fsencode(os.path.relpath(record.path, root))
     paths = {
       key: value and os.path.abspath(value)
       for key in ("path", "mask", "graph")
