@@ -27,11 +27,6 @@ def test_another_format_is_refused(damaged):
     trajvit.load(damaged)
 
 
-def test_a_run_directory_is_no_export(workdir):
-  with pytest.raises(FileNotFoundError, match="no preprocessing.json"):
-    trajvit.load(workdir)
-
-
 def test_damaged_weights_are_refused(damaged):
   path = damaged / "model.safetensors"
   path.write_bytes(path.read_bytes()[:-1])

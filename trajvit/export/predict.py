@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from trajvit.export.load import Encoder
+from trajvit.export.encoder import Encoder
 from trajvit.types import Batch
 
 

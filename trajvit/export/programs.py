@@ -84,6 +84,27 @@ def export_program(
     weights: name -> array or shape, as `flat_weights` names them.
     platforms: to lower for.
   """
+  call = jax.jit(on_weights(program, model, implementation="portable"))
+  (batch,) = jax.export.symbolic_shape("b")
+  return jax.export.export(call, platforms=platforms)(
+    {k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in weights.items()},
+    *(
+      jax.ShapeDtypeStruct((batch, *shape), dtype)
+      for dtype, shape in program.inputs.values()
+    ),
+  )
+
+
+def on_weights(
+  program: Program, model: nnx.Module, implementation: str = "auto"
+) -> Callable:
+  """Returns a program as a function `(weights, *inputs) -> outputs`.
+
+  Args:
+    program: a method of the model.
+    model: its structure; what its arrays hold is not read.
+    implementation: of attention, see `ops.attention.use_implementation`.
+  """
   graphdef, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
   names = jax.tree_util.tree_map_with_path(
     lambda path, _: path_name(path),
@@ -93,21 +114,13 @@ def export_program(
     },
   )
 
-  @jax.jit
   def call(weights, *inputs):
     found = jax.tree.map(weights.__getitem__, names)
     model = nnx.merge(graphdef, found["params"], found["batch_stats"])
-    with use_implementation("portable"):
+    with use_implementation(implementation):
       return program.method(model, *inputs)
 
-  (batch,) = jax.export.symbolic_shape("b")
-  return jax.export.export(call, platforms=platforms)(
-    {k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in weights.items()},
-    *(
-      jax.ShapeDtypeStruct((batch, *shape), dtype)
-      for dtype, shape in program.inputs.values()
-    ),
-  )
+  return call
 
 
 def signature(program: Program, exported: jax.export.Exported) -> dict:

@@ -5,7 +5,7 @@ imported when they are needed: with arrays in hand, none of them is.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -23,24 +23,83 @@ def read_clip(path: str | os.PathLike, preprocessing: dict) -> np.ndarray:
   Raises:
     BrokenClip: the file cannot be read.
   """
-  from trajvit.data.decode import decode_clip  # noqa: PLC0415
-  from trajvit.data.sampling import SAMPLERS  # noqa: PLC0415
-  from trajvit.data.transforms import (  # noqa: PLC0415
-    VIEWS,
-    apply_view,
-    decoded_size,
+  from trajvit.data.clips import StoredClip  # noqa: PLC0415
+
+  stored = StoredClip(os.fspath(path), os.fspath(path), False, 0)
+  return _reader(preprocessing).read(stored, None).frames
+
+
+def windows(
+  video,
+  window: float,
+  stride: float,
+  fps: float | None,
+  preprocessing: dict,
+) -> Iterator[tuple[tuple[float, float], np.ndarray]]:
+  """Yields ((start, end) in seconds, clip [T, H, W, 3]) of a long video.
+
+  Args:
+    video: path of a file, or uint8 RGB [N, H, W, 3] of any size.
+    window: seconds of a window.
+    stride: seconds from one to the next.
+    fps: of an array; None for a file.
+    preprocessing: of the encoder.
+
+  Raises:
+    ValueError: not as above.
+    BrokenClip: the file cannot be read.
+  """
+  from trajvit.data.clips import StoredClip  # noqa: PLC0415
+  from trajvit.data.decode import probe  # noqa: PLC0415
+
+  if not (window > 0 and stride > 0):
+    raise ValueError(
+      f"window and stride must be above 0 s, got {window} and {stride}"
+    )
+  is_file = isinstance(video, str | os.PathLike)
+  if is_file != (fps is None):
+    raise ValueError("fps is for arrays, which need it, and not for files")
+  if is_file:
+    name, media, duration = str(video), str(video), probe(video).duration
+  else:
+    media = np.asarray(video)
+    if media.dtype != np.uint8 or media.ndim != 4 or media.shape[-1] != 3:
+      raise ValueError(
+        "video must be uint8 RGB [N, H, W, 3], "
+        f"got {media.dtype} {list(media.shape)}"
+      )
+    if not len(media) or not fps > 0:
+      raise ValueError(
+        f"video must have frames and fps be above 0, got {len(media)}, {fps}"
+      )
+    name, duration = "video", len(media) / fps
+  reader = _reader(preprocessing)
+  start = 0.0
+  while True:
+    end = min(start + window, duration)
+    stored = StoredClip(
+      name, media, False, 0, start=start, end=end, fps=fps or 1.0
+    )
+    yield (start, end), reader.read(stored, None).frames
+    if start + window >= duration:
+      return
+    start += stride
+
+
+def _reader(preprocessing: dict):
+  """A ClipReader of frames alone, as an evaluation sees them."""
+  from trajvit.data.clips import ClipReader  # noqa: PLC0415
+  from trajvit.data.example import ClipSpec  # noqa: PLC0415
+
+  spec = ClipSpec(
+    frames=preprocessing["frames"],
+    size=preprocessing["size"],
+    track_grid=preprocessing["size"],
+    max_tracks=1,
+    sampler=preprocessing["sampler"],
+    augment=preprocessing["view"],
   )
-
-  sampler = SAMPLERS[preprocessing["sampler"]]
-  size = preprocessing["size"]
-
-  def choose(info):
-    indices = sampler(info.num_frames, preprocessing["frames"])
-    return indices, decoded_size(info.height, info.width, size)
-
-  frames, _ = decode_clip(path, choose)
-  view = VIEWS[preprocessing["view"]](*frames.shape[1:3])
-  return apply_view(view, frames, None, size=size, track_grid=size)[0]
+  return ClipReader(spec, "none")
 
 
 def extract_tracks(frames: np.ndarray, preprocessing: dict) -> np.ndarray:
