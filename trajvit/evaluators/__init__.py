@@ -2,6 +2,7 @@
 
 from trajvit.evaluators.adaptive_length import AdaptiveLength
 from trajvit.evaluators.classification import Classification
+from trajvit.evaluators.collapse import Collapse
 from trajvit.evaluators.cost import Cost
 from trajvit.evaluators.frechet import FrechetDistance
 from trajvit.evaluators.grouping import Grouping
@@ -18,6 +19,7 @@ EVALUATORS = Table(
   {
     "adaptive_length": AdaptiveLength,
     "classification": Classification,
+    "collapse": Collapse,
     "cost": Cost,
     "frechet": FrechetDistance,
     "grouping": Grouping,
