@@ -2,6 +2,7 @@
 
 import colorsys
 import os
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -59,13 +60,13 @@ def overlay_strip(frames: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def save_strip(
-  path: str | os.PathLike,
+  path: str | os.PathLike | BinaryIO,
   frames: np.ndarray,
   labels: np.ndarray,
   *,
   columns: int = 8,
 ) -> None:
-  """Writes a picture: frames in a row, below them the same with tracks.
+  """Writes a PNG: frames in a row, below them the same with tracks.
 
   Of more than `columns` frames it shows so many, evenly spaced.
   """
@@ -73,7 +74,7 @@ def save_strip(
   frames, labels = legible(frames[shown]), labels[shown]
   plain = np.concatenate(list(frames), axis=1)
   strip = np.concatenate([plain, overlay_strip(frames, labels)], axis=0)
-  Image.fromarray(strip).save(path)
+  Image.fromarray(strip).save(path, format="png")
 
 
 def save_gif(
@@ -90,12 +91,13 @@ def save_gif(
 
 
 def save_animation(
-  path: str | os.PathLike, pictures: np.ndarray, *, fps: float = 8
+  path: str | os.PathLike | BinaryIO, pictures: np.ndarray, *, fps: float = 8
 ) -> None:
-  """Writes an endless GIF of [T, H, W, 3] uint8 pictures."""
+  """Writes an endless GIF of [T, H, W, 3] uint8 pictures to a file."""
   pictures = [Image.fromarray(picture) for picture in pictures]
   pictures[0].save(
     path,
+    format="gif",
     save_all=True,
     append_images=pictures[1:],
     duration=round(1000 / fps),

@@ -68,7 +68,11 @@ class Packing:
       self._changed = ChangedPatches(**run_length)
 
   def layout(self, clip: Clip, max_tracks: int) -> Layout:
-    """Returns where the clips of a batch go.
+    """Returns where the clips of a batch go; see `counts`."""
+    return plan(self.counts(clip, max_tracks), self.group)
+
+  def counts(self, clip: Clip, max_tracks: int) -> np.ndarray:
+    """Returns [B] integers, the slots that each clip of a batch needs.
 
     Args:
       clip: B clips, in NumPy.
@@ -86,7 +90,7 @@ class Packing:
       raise ValueError("packing.tokens is 'tracks', and the clips have none")
     else:
       counts += count_tracks(clip.tracks, clip.frame_mask, max_tracks)
-    return plan(counts, self.group)
+    return counts
 
 
 def count_tracks(
