@@ -1,6 +1,5 @@
 """Curves over budgets, from runs made by hand."""
 
-import csv
 import io
 from pathlib import Path
 
@@ -8,8 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trajvit import cli
-from trajvit.report import budgets, figures, page, table
+from trajvit.report import budgets, figures, page, shown
 from trajvit.report.runs import Run
 
 N = 8
@@ -89,7 +87,7 @@ def test_scores_are_known_by_their_evaluator(runs):
     ("my_reconstruction", "SSIM"),
     ("my_linear_probe", "accuracy"),
   ]
-  assert table.gallery_keys(runs) == []
+  assert shown.result_keys(runs)[0] == "my_classification"
 
 
 def test_the_table_has_means_of_seeds(runs):
@@ -107,46 +105,42 @@ def test_the_table_has_means_of_seeds(runs):
   assert cells[1]["k = 4"] == "17.50" and cells[1]["k = 1"] == "-"
 
 
-def test_the_csv_has_the_numbers_in_full(runs, tmp_path):
+def test_the_rows_have_the_numbers_in_full(runs):
   runs[2].evals["my_reconstruction"]["metrics"]["SSIM"] = 1 / 3
-  budgets.write_csv(tmp_path / "b.csv", runs)
-  rows = list(csv.DictReader((tmp_path / "b.csv").open()))
+  header, *rows = budgets.run_rows(runs)
+  rows = [dict(zip(header, row, strict=True)) for row in rows]
   assert len(rows) == 2 * (3 + 1 + 2) + 2
   assert {row["run"] for row in rows if row["method"] == "nested"} == {
     "nested-seed0",
     "nested-seed1",
   }
   (one,) = (r for r in rows if r["method"] == "fixed" and r["score"] == "SSIM")
-  assert float(one["value"]) == 1 / 3 and one["k"] == "4"
+  assert one["value"] == 1 / 3 and one["k"] == 4
+
+
+def test_a_figure_has_a_panel_a_score(runs):
+  psnr, ssim, accuracy = figures.against_budget(runs).panels
+  assert psnr.x.at == (1, 2, 4, 8) and psnr.x.log
+  line, nested, fixed = psnr.series
+  assert (line.kind, line.x, line.y) == ("line", (1, 2, 8), (12.5, 15.0, 20.5))
+  assert nested.low == (12.0, 15.0, 20.0) and nested.high[0] == 13.0
+  assert (fixed.x, fixed.y, fixed.kind) == ((4,), (17.5,), "points")
+  assert accuracy.levels == ((25.0, "chance"),) and ssim.levels == ()
 
 
 def test_the_page_shows_curves_and_pictures(runs, tmp_path):
   buffer = io.BytesIO()
   Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(buffer, "gif")
+  picture = page.Picture("all.gif", "all frames", buffer.getvalue())
   path = page.write_page(
     tmp_path / "page.html",
     runs,
     title="t",
-    reconstructions=[("all frames", buffer.getvalue())],
+    sections=[page.Section("Reconstructions", [picture])],
   )
   written = path.read_text()
   assert "12.50±0.50" in written and "Reconstructions" in written
   assert "all frames" in written and "Trajectories" not in written
   assert written.count("data:image/gif;base64,") == 1
-  assert written.count("data:image/png;base64,") == 2  # loss, and scores
-  with Image.open(io.BytesIO(figures.against_budget(runs))) as figure:
-    three = figure.width
-  with Image.open(io.BytesIO(figures.against_budget(runs[2:]))) as figure:
-    assert figure.width < three
-
-
-def test_the_command_writes_what_the_figure_is_made_of(
-  runs, tmp_path, monkeypatch
-):
-  by_path = {str(run.path): run for run in runs}
-  read = "trajvit.report.command.read_run"
-  monkeypatch.setattr(read, lambda path: by_path[path])
-  out = tmp_path / "pages" / "index.html"
-  assert cli.main(["report", *by_path, "--out", str(out)]) == 0
-  written = sorted(path.name for path in out.parent.iterdir())
-  assert written == ["index.html", "index_budgets.csv", "index_budgets.png"]
+  files = {file.name for file in (tmp_path / "page_files").iterdir()}
+  assert {"budgets.csv", "budgets.png", "all.gif"} <= files

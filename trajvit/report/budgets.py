@@ -1,11 +1,10 @@
 """Scores against the tokens of a clip that are read: what nesting gives."""
 
-import csv
 import dataclasses
-from pathlib import Path
 
+from trajvit.report.columns import split
 from trajvit.report.runs import Run, group_runs
-from trajvit.report.table import cell
+from trajvit.report.table import spelled
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,26 +77,28 @@ def curve(run: Run, key: str, score: Score) -> dict[int, float]:
 def as_table(runs: list[Run]) -> tuple[list[str], list[list[str]]]:
   """Returns the header and the rows of a table, one row a method and score.
 
-  Seeds are put together as in `table.comparison`.
+  Seeds are put together as in `table.comparison`; results that may not be
+  compared have the names of columns of their own.
   """
   found = [
-    (name, key, score, [curve(run, key, score) for run in group])
+    (name, column.label, score, [curve(run, key, score) for run in group])
     for key, score in budget_scores(runs)
-    for name, group in group_runs(runs).items()
+    for column in split(runs, key)
+    for name, group in group_runs(column.runs).items()
   ]
   counts = sorted({k for *_, curves in found for one in curves for k in one})
   header = ["method", "evaluation", "score", *(f"k = {k}" for k in counts)]
   rows = [
-    [name, key, score.label]
-    + [cell([one.get(k) for one in curves], score.digits) for k in counts]
-    for name, key, score, curves in found
+    [name, label, score.label]
+    + [spelled([one.get(k) for one in curves], score.digits) for k in counts]
+    for name, label, score, curves in found
     if any(curves)
   ]
   return header, rows
 
 
-def write_csv(path: str | Path, runs: list[Run]) -> None:
-  """Writes a row a run, score and number of tokens, the numbers in full."""
+def run_rows(runs: list[Run]) -> list[list]:
+  """Returns rows for a CSV, one a run, score and k, the numbers in full."""
   header = ["method", "run", "evaluation", "score", "k", "value"]
   rows = [
     [run.name, run.path.name, key, score.name, k, value]
@@ -105,8 +106,7 @@ def write_csv(path: str | Path, runs: list[Run]) -> None:
     for run in runs
     for k, value in curve(run, key, score).items()
   ]
-  with open(path, "w", newline="", encoding="utf-8") as file:
-    csv.writer(file).writerows([header, *rows])
+  return [header, *rows]
 
 
 def _all_tokens(run):

@@ -1,171 +1,231 @@
-"""Figures of a comparison, as PNG bytes."""
+"""The figures of a comparison, as data: see `chart` for how they are drawn."""
 
-import io
 import statistics
 
-import matplotlib
+from trajvit.report import budgets, pareto, shown
+from trajvit.report.chart import LINE, STEPS, Axis, Figure, Panel, Series
+from trajvit.report.columns import Column, split
+from trajvit.report.runs import Run, group_runs
 
-matplotlib.use("agg")
-
-from matplotlib import pyplot as plt  # noqa: E402
-from matplotlib import ticker  # noqa: E402
-
-from trajvit.report import budgets  # noqa: E402
-from trajvit.report.runs import Run, group_runs  # noqa: E402
+_MOST_POINTS = 200  # of a curve
 
 
-def accuracy_against(
-  runs: list[Run], cost: str, label: str, galleries: list[str]
-) -> bytes:
-  """Draws t2v R@5 of every gallery against a cost: the Pareto plot.
+def figures_of(runs: list[Run]) -> list[Figure]:
+  """Returns all figures that the runs have numbers for."""
+  found = [against_cost(runs, cost) for cost in shown.COSTS]
+  found += [against_budget(runs), curves(runs), token_counts(runs)]
+  return [figure for figure in found if figure.panels]
+
+
+def against_cost(runs: list[Run], cost: shown.Shown) -> Figure:
+  """Returns the headline score of every evaluation against a cost.
+
+  A panel has the runs that are in one column of the evaluation, and in one of
+  the cost. The front is that of the means over seeds.
 
   Args:
     runs: of all methods and seeds.
-    cost: name of the metric of the `cost` evaluation, on a logarithmic axis.
-    label: of that axis.
-    galleries: keys of retrieval evaluations.
+    cost: one of `shown.COSTS`.
   """
-  figure, axes = plt.subplots(
-    1, len(galleries), figsize=(3.6 * len(galleries) + 2, 3.6), sharey=True
+  machine = cost.name in shown.OF_MACHINE
+  panels = [
+    panel
+    for key in shown.result_keys(runs)
+    for column in split(runs, key)
+    for costs in split(list(column.runs), shown.COST, machine=machine)
+    for panel in _front_panel(runs, column, costs, cost)
+  ]
+  note = (
+    "The line is the front: the best score that a cost can buy. Bars are the "
+    "lowest and the highest seed, or of one run its confidence interval where "
+    "it has one. Hollow marks choose tokens at random."
   )
-  for axis, gallery in zip(_list(axes), galleries, strict=True):
-    for color, (name, group) in _colored(runs):
-      costs = [run.metric("cost", cost) for run in group]
-      scores = [run.metric(gallery, "t2v_R@5") for run in group]
-      if None in costs + scores:
-        continue
-      mean = statistics.mean(scores)
-      spread = [[mean - min(scores)], [max(scores) - mean]]
-      at = statistics.mean(costs)
-      tracks = group[0].tracks
-      legend = name if tracks == "none used" else f"{name} ({tracks})"
-      axis.errorbar(
-        at,
-        mean,
-        spread,
-        marker="o",
-        linestyle="none",
-        color=color,
-        capsize=3,
-        label=legend,
-      )
-    axis.set(title=gallery, xlabel=label, ylim=(0, 105))
-    _logarithmic(axis)
-    axis.margins(x=0.1)
-    axis.grid(alpha=0.3)
-  _list(axes)[0].set_ylabel("text-to-video R@5 (%)")
-  _list(axes)[-1].legend(
-    fontsize=7, loc="center left", bbox_to_anchor=(1.02, 0.5)
+  title = f"Accuracy against {cost.label}"
+  return Figure(f"pareto_{cost.name}", title, tuple(panels), note)
+
+
+def curves(runs: list[Run]) -> Figure:
+  """Returns the training loss, and scores in training by steps and compute."""
+  losses = [_curve(runs, run, *run.curve("train/loss")) for run in runs]
+  losses = tuple(one for one in losses if one.x)
+  panels = []
+  if losses:
+    panels.append(Panel("training loss", Axis("step"), Axis("loss"), losses))
+  for key in dict.fromkeys(key for run in runs for key in run.evals):
+    for column in split(runs, key):
+      panels += _validation(runs, column)
+  note = (
+    f"A line is a run. Of more than {_MOST_POINTS} points, the means of "
+    "neighbours are drawn. Compute is that of the video side."
   )
-  return _png(figure)
+  return Figure("curves", "Training", tuple(panels), note)
 
 
-def curves(runs: list[Run]) -> bytes:
-  """Draws training loss, and validation R@5 over steps and over compute.
-
-  The loss alone where no run has a validation.
-  """
-  validated = any(run.curve("validation/t2v_R@5")[0] for run in runs)
-  count = 3 if validated else 1
-  figure, axes = plt.subplots(
-    1, count, figsize=(13 if validated else 6, 3.6), squeeze=False
-  )
-  loss = axes[0][0]
-  for color, (name, group) in _colored(runs):
-    for i, run in enumerate(group):
-      style = dict(color=color, label=name if i == 0 else None, alpha=0.8)
-      loss.plot(*run.curve("train/loss"), **style)
-      if validated:
-        _validation(run, axes[0][1:], style)
-  loss.set(xlabel="step", ylabel="training loss", title="loss")
-  for axis in axes[0]:
-    axis.grid(alpha=0.3)
-  loss.legend(fontsize=7)
-  return _png(figure)
+def token_counts(runs: list[Run]) -> Figure:
+  """Returns how many clips have how many tokens, of each run that counted."""
+  panels = []
+  for column in split(runs, shown.COST):
+    series = []
+    for run in column.runs:
+      details = run.evals[shown.COST].get("details", {})
+      if "tokens_per_clip" in details:
+        series.append(_outline(runs, run, **details["tokens_per_clip"]))
+    if series:
+      x, y = Axis("tokens a clip", low=0), Axis("clips (%)", low=0)
+      panels.append(Panel(column.label, x, y, tuple(series)))
+  return Figure("tokens", "Tokens of a clip", tuple(panels))
 
 
-def against_budget(runs: list[Run]) -> bytes:
-  """Draws every score of `budgets` against the tokens of a step that are read.
+def against_budget(runs: list[Run]) -> Figure:
+  """Returns every score of `budgets` against the tokens that are read.
 
   A method is a curve through the means of its seeds, or one point where its
   runs read a fixed number. A dashed line is what a score is held against.
   """
-  scores = budgets.budget_scores(runs)
-  columns = min(3, len(scores))
-  rows = -(-len(scores) // columns)
-  figure, axes = plt.subplots(
-    rows, columns, figsize=(4.4 * columns, 3.6 * rows), squeeze=False
+  panels = []
+  for key, score in budgets.budget_scores(runs):
+    for column in split(runs, key):
+      series, counts = [], set()
+      for name, group in group_runs(column.runs).items():
+        found = [budgets.curve(run, key, score) for run in group]
+        at = sorted(set().union(*found))
+        counts |= set(at)
+        values = [[one[k] for one in found if k in one] for k in at]
+        points = _spread(runs, group, at, values, [None] * len(at))
+        if len(at) > 1:
+          line = (tuple(at), points.y)
+          number = points.number
+          series.append(Series(name, *line, kind=LINE, number=number))
+        series += [points] if at else []
+      references = {run.metric(key, score.reference) for run in column.runs}
+      levels = [(x, score.reference) for x in references if x is not None]
+      if series:
+        x = Axis("tokens of a step, k", log=True, at=tuple(sorted(counts)))
+        y = Axis(score.label)
+        title = f"{column.label}: {score.name}"
+        panels.append(Panel(title, x, y, tuple(series), tuple(levels)))
+  return Figure("budgets", "Against the tokens that are read", tuple(panels))
+
+
+def number_of(runs: list[Run], run: Run) -> int:
+  """Returns the place of a run's method, which its colour goes by."""
+  return list(group_runs(runs)).index(run.name)
+
+
+def _front_panel(runs, column: Column, costs: Column, cost):
+  """[Panel] of the methods with both numbers; [] for one among others."""
+  score = shown.headline(list(column.runs), column.key)
+  if score is None:
+    return []
+  series, points = [], []
+  for group in group_runs(costs.runs).values():
+    pairs = [
+      (run, at, found)
+      for run in group
+      if (at := shown.value(run, shown.COST, cost.name)) is not None
+      and (found := run.metric(column.key, score.name)) is not None
+    ]
+    if pairs:
+      members, x, y = zip(*pairs, strict=True)
+      ends = shown.interval(members[0], column.key, score.name)
+      mean = [statistics.mean(x)]
+      series.append(_spread(runs, members, mean, [y], [ends]))
+      points.append((mean[0], series[-1].y[0]))
+  if len(points) < min(2, len(group_runs(runs))):
+    return []
+  kept = [points[i] for i in pareto.front(*zip(*points, strict=True))]
+  corners = pareto.staircase(kept, max(x for x, _ in points))
+  front = Series("Pareto front", *zip(*corners, strict=True), kind=STEPS)
+  found = {shown.chance(run, column.key, score) for run in costs.runs}
+  levels = [(level, "chance") for level in found if level is not None]
+  title = ", ".join([column.label, *costs.spelled])
+  x, y = Axis(cost.axis, log=True), Axis(score.axis, low=score.lowest)
+  return [Panel(title, x, y, (front, *series), tuple(levels))]
+
+
+def _spread(runs, group, x, seeds, ends) -> Series:
+  """A method's means, with bars from its lowest to its highest seed.
+
+  Args:
+    runs: all of the page.
+    group: runs of the method.
+    x: of the points.
+    seeds: the values of each point.
+    ends: of each point the confidence interval of a single seed, or None.
+  """
+  count = len(group)
+  low, high = (
+    zip(
+      *[
+        end if end and len(values) == 1 else (min(values), max(values))
+        for values, end in zip(seeds, ends, strict=True)
+      ],
+      strict=True,
+    )
+    if seeds
+    else ((), ())
   )
-  for axis in axes.flat[len(scores) :]:
-    axis.remove()
-  for axis, (key, score) in zip(axes.flat, scores, strict=False):
-    ticks = set()
-    for color, (name, group) in _colored(runs):
-      found = [budgets.curve(run, key, score) for run in group]
-      counts = sorted(set().union(*found))
-      seeds = [[one[k] for one in found if k in one] for k in counts]
-      means = [statistics.mean(values) for values in seeds]
-      spread = [
-        [mean - min(x) for mean, x in zip(means, seeds, strict=True)],
-        [max(x) - mean for mean, x in zip(means, seeds, strict=True)],
-      ]
-      ticks |= set(counts)
-      if counts:
-        style = dict(marker="o", markersize=4, capsize=2, color=color)
-        axis.errorbar(counts, means, spread, label=name, **style)
-    held_against = [run.metric(key, score.reference) for run in runs]
-    for value in {x for x in held_against if x is not None}:
-      axis.axhline(value, color="grey", linestyle="--", linewidth=1)
-    axis.set(title=key, xlabel="tokens of a step, k", ylabel=score.label)
-    axis.set_xscale("log", base=2)
-    axis.set_xticks(sorted(ticks), [str(k) for k in sorted(ticks)])
-    axis.minorticks_off()
-    axis.grid(alpha=0.3)
-  axes[0][0].legend(fontsize=7)
-  return _png(figure)
-
-
-def _validation(run, axes, style):
-  """Adds a run's R@5 on validation, over steps and over compute."""
-  steps, compute = axes
-  at, score = run.curve("validation/t2v_R@5")
-  steps.plot(at, score, marker=".", **style)
-  if run.step_gflops is not None:
-    tflops = [step * run.step_gflops / 1000 for step in at]
-    compute.plot(tflops, score, marker=".", **style)
-  steps.set(
-    xlabel="step", ylabel="t2v R@5 (%)", title="validation, equal steps"
+  return Series(
+    name=group[0].name,
+    x=tuple(x),
+    y=tuple(statistics.mean(values) for values in seeds),
+    low=low,
+    high=high,
+    number=number_of(runs, group[0]),
+    baseline=group[0].is_random,
+    notes=(f"{count} seed{'s' * (count > 1)}, {_tracks(group[0])}",) * len(x),
   )
-  compute.set(
-    xlabel="training compute, video side (TFLOP)",
-    ylabel="t2v R@5 (%)",
-    title="validation, equal compute",
+
+
+def _tracks(run):
+  return "no tracks" if run.tracks == "none used" else f"tracks: {run.tracks}"
+
+
+def _validation(runs, column):
+  """Panels of a score that is taken in training: by steps, by compute."""
+  score = shown.headline(list(column.runs), column.key)
+  if score is None:
+    return []
+  by_step, by_compute = [], []
+  for run in column.runs:
+    steps, values = run.curve(f"{column.key}/{score.name}")
+    if len(steps) < 2:
+      continue
+    by_step.append(_curve(runs, run, steps, values))
+    if run.step_gflops is not None:
+      spent = [step * run.step_gflops / 1000 for step in steps]
+      by_compute.append(_curve(runs, run, spent, values))
+  y, panels = Axis(score.axis, low=score.lowest), []
+  compute = Axis("training compute (TFLOP)", log=True)
+  for by, x, lines in (
+    ("steps", Axis("step"), by_step),
+    ("compute", compute, by_compute),
+  ):
+    if lines:
+      title = f"{column.label}, by {by}"
+      panels.append(Panel(title, x, y, tuple(lines)))
+  return panels
+
+
+def _curve(runs, run, x, y) -> Series:
+  """A line; of many points, the means of neighbours."""
+  size = -(-len(x) // _MOST_POINTS) or 1
+  cuts = range(0, len(x), size)
+  x, y = (
+    tuple(statistics.mean(values[i : i + size]) for i in cuts)
+    for values in (x, y)
   )
-  _logarithmic(compute)
+  number, baseline = number_of(runs, run), run.is_random
+  return Series(run.name, x, y, kind=LINE, number=number, baseline=baseline)
 
 
-def _colored(runs):
-  """(color, (name, runs)) of every method, alike in all figures."""
-  colors = plt.rcParams["axes.prop_cycle"].by_key()["color"]
-  groups = group_runs(runs).items()
-  return [(colors[i % len(colors)], g) for i, g in enumerate(groups)]
-
-
-def _logarithmic(axis):
-  """A logarithmic x axis whose labels are plain numbers."""
-  axis.set_xscale("log")
-  axis.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
-  axis.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
-  axis.xaxis.set_minor_formatter(ticker.NullFormatter())
-
-
-def _list(axes):
-  return list(axes) if hasattr(axes, "__len__") else [axes]
-
-
-def _png(figure):
-  figure.tight_layout()
-  buffer = io.BytesIO()
-  figure.savefig(buffer, format="png", dpi=110)
-  plt.close(figure)
-  return buffer.getvalue()
+def _outline(runs, run, edges, clips) -> Series:
+  """The outline of a histogram, in percent of the clips."""
+  total = sum(clips)
+  x, y = [edges[0]], [0.0]
+  for left, right, count in zip(edges[:-1], edges[1:], clips, strict=True):
+    x += [left, right]
+    y += [100 * count / total] * 2
+  x, y = (*x, edges[-1]), (*y, 0.0)
+  number, baseline = number_of(runs, run), run.is_random
+  return Series(run.name, x, y, kind=STEPS, number=number, baseline=baseline)

@@ -1,24 +1,52 @@
-"""report/index.html: one file that needs nothing else."""
+"""The page that compares runs: one HTML file that needs nothing else.
 
-import base64
-import html
+Everything lies inside it: styles, script, drawings, pictures, and what the
+figures are made of. A policy in its head forbids the browser to fetch anything.
+The same CSV, PNG and GIF files are written beside it.
+"""
+
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
-from trajvit.report import budgets, figures, table
-from trajvit.report.runs import Run, differing_manifests
+from trajvit.report import budgets, figures, markup, png, shown, table
+from trajvit.report.chart import as_csv, csv_text
+from trajvit.report.columns import explain, split
+from trajvit.report.differences import as_rows, differences
+from trajvit.report.document import document
+from trajvit.report.equal_compute import equal_compute
+from trajvit.report.examples import Query
+from trajvit.report.examples_markup import as_html, query_rows
+from trajvit.report.runs import Run
 
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 75em;
-  padding: 0 1em; }
-table { border-collapse: collapse; font-size: 13px; }
-th, td { padding: .3em .7em; border-bottom: 1px solid #ccc; text-align: right;
-  white-space: nowrap; }
-th { white-space: normal; }
-td:first-child, th:first-child { text-align: left; }
-img { max-width: 100%; }
-.scroll { overflow-x: auto; }
-.note { color: #555; }
-"""
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+  """A picture of a section.
+
+  Attributes:
+    name: of its file, with the suffix.
+    caption: what it shows.
+    data: PNG, GIF or JPEG.
+  """
+
+  name: str
+  caption: str
+  data: bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+  """Pictures below a heading, and sentences about them."""
+
+  heading: str
+  pictures: Sequence[Picture] = ()
+  notes: Sequence[str] = ()
+
+
+def files_beside(path: str | Path) -> Path:
+  """Returns the folder of a page's files: `<page>_files`."""
+  return Path(path).with_name(f"{Path(path).stem}_files")
 
 
 def write_page(
@@ -27,114 +55,168 @@ def write_page(
   *,
   title: str,
   ours: str | None = None,
-  pictures: list[tuple[str, bytes]] = (),
-  reconstructions: list[tuple[str, bytes]] = (),
-  notes: list[str] = (),
+  notes: Sequence[str] = (),
+  sections: Sequence[Section] = (),
+  queries: Sequence[Query] = (),
 ) -> Path:
-  """Writes a page that compares runs.
+  """Writes a page that compares runs, and the files behind its figures.
 
   Args:
-    path: of the HTML file.
+    path: of the HTML file; the others go to `files_beside(path)`.
     runs: of all methods and seeds.
     title: headline.
     ours: the method that is compared with all others at equal compute.
-    pictures: of trajectories, (caption, PNG bytes) to show below the figures.
-    reconstructions: (caption, PNG or GIF bytes), likewise.
     notes: sentences above the table, about what the numbers mean.
+    sections: pictures, with names that differ.
+    queries: examples of retrieval.
 
   Returns:
     The path.
   """
-  galleries = table.gallery_keys(runs)
-  parts = [f"<h1>{html.escape(title)}</h1>"]
-  parts += [f"<p>{html.escape(note)}</p>" for note in notes]
-  parts.append(_table(*table.comparison(runs)))
-  parts += [f"<p class=note>{html.escape(x)}</p>" for x in _provenance(runs)]
-  if galleries:
-    parts.append("<h2>Accuracy against tokens, and against compute</h2>")
-  for cost, label in (
-    ("tokens_per_clip_mean", "tokens per clip (mean)"),
-    ("GFLOPs_per_clip", "GFLOPs per clip, tokenizer counted"),
-  ):
-    if galleries and any(run.metric("cost", cost) for run in runs):
-      image = figures.accuracy_against(runs, cost, label, galleries)
-      parts.append(_image(image, label))
-  if budgets.budget_scores(runs):
-    parts.append("<h2>Against the tokens that are read</h2>")
-    parts.append(_table(*budgets.as_table(runs)))
-    parts.append(_image(figures.against_budget(runs), "scores against k"))
-  parts.append("<h2>Training</h2>")
-  parts.append(_image(figures.curves(runs), "curves"))
-  equal = table.equal_compute(runs, ours) if ours else []
-  if equal:
-    parts.append("<h2>At equal training compute</h2>")
-    parts.append(
-      "<p>Validation text-to-video R@5 where both runs have spent the same "
-      "compute on the video side: the lesser of their totals. The longer run "
-      "has not finished its learning rate schedule there.</p>"
-    )
-    header = ["against", "TFLOP", f"{ours}: steps", "R@5", "steps", "R@5"]
-    rows = [
-      [row["method"], f"{row['tflops']:.2f}"]
-      + [
-        text
-        for steps, score in (row["ours"], row["theirs"])
-        for text in (str(steps), f"{score:.1f}")
-      ]
-      for row in equal
-    ]
-    parts.append(_table(header, rows))
-  for heading, shown in (
-    ("Trajectories", pictures),
-    ("Reconstructions", reconstructions),
-  ):
-    if shown:
-      parts.append(f"<h2>{heading}</h2>")
-    for caption, image in shown:
-      parts.append(f"<p>{html.escape(caption)}</p>")
-      parts.append(_image(image, caption))
   path = Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  body = "\n".join(parts)
-  path.write_text(
-    f"<!doctype html><html lang=en><meta charset=utf-8>"
-    f"<title>{html.escape(title)}</title><style>{STYLE}</style>\n{body}\n</html>\n",
-    encoding="utf-8",
-  )
+  folder = files_beside(path)
+  folder.mkdir(parents=True, exist_ok=True)
+  files = _Files(folder)
+  parts = {"Results": _results(runs, files)}
+  for heading, found in _figures(runs, files).items():
+    parts[heading] = found
+  if ours and (rows := _equal_compute(runs, ours)):
+    parts["At equal training compute"] = rows
+  for section in sections:
+    parts[section.heading] = _section(section, files)
+  if queries:
+    link = files.csv("retrieval_examples", query_rows(queries))
+    parts["Retrieval examples"] = as_html(queries) + _saves(link)
+  if rows := _differences(runs, files):
+    parts["What the runs do not share"] = rows
+  path.write_text(document(title, notes, parts), encoding="utf-8")
   return path
 
 
-def _provenance(runs):
-  """Where the numbers come from, and what must not be compared silently."""
-  lines = []
-  for run in runs[:1]:
-    for result in list(run.evals.values())[:1]:
-      manifest = result["manifest"]
-      versions = ", ".join(f"{k} {v}" for k, v in manifest["versions"].items())
-      lines.append(
-        f"Device {manifest['device']}; commit {manifest['commit']}; {versions}."
-      )
-  differing = {}
-  for key in sorted({key for run in runs for key in run.evals}):
-    differing |= differing_manifests(runs, key)
-  lines += [
-    f"Mind: the runs differ in {name}: {', '.join(map(str, values))}."
-    for name, values in differing.items()
+class _Files:
+  """Writes files beside the page, and gives links that save the same."""
+
+  def __init__(self, folder: Path):
+    self.folder = folder
+
+  def csv(self, name: str, rows: list[list]) -> str:
+    """Writes <name>.csv; returns the link."""
+    data = csv_text(rows).encode()
+    self.write(f"{name}.csv", data)
+    return markup.download(f"{name}.csv", data, "text/csv")
+
+  def write(self, name: str, data: bytes) -> None:
+    (self.folder / name).write_bytes(data)
+
+
+def _results(runs, files) -> str:
+  """The table, where it comes from, and what splits its columns."""
+  caption = "± is half the distance between the lowest and the highest seed"
+  if any(name.endswith("_low") for name in _metric_names(runs)):
+    caption += "; in brackets, the confidence interval of a single run"
+  keys = [*shown.result_keys(runs), shown.COST]
+  minds = [explain(split(runs, key)) for key in keys]
+  machine = split(runs, shown.COST, machine=True)
+  if not minds[-1]:
+    minds.append(explain(machine, "Time and memory"))
+  return (
+    "".join(f'<p class="mind">{markup.escape(x)}</p>' for x in minds if x)
+    + markup.table(table.comparison(runs), f"{caption}.")
+    + _saves(files.csv("results", table.run_rows(runs)))
+    + f'<p class="note">{markup.escape(_provenance(runs))}</p>'
+  )
+
+
+def _figures(runs, files) -> dict[str, str]:
+  """{heading: body} of all charts."""
+  found = {}
+  for figure in figures.figures_of(runs):
+    numbers, image = as_csv(figure), png.draw(figure)
+    files.write(f"{figure.name}.csv", numbers.encode())
+    files.write(f"{figure.name}.png", image)
+    against_cost = figure.name.startswith("pareto")
+    heading = "Accuracy against cost" if against_cost else figure.title
+    drawn = markup.figure(figure, image, numbers, titled=against_cost)
+    if figure.name == "budgets":
+      header, rows = budgets.as_table(runs)
+      drawn += markup.text_table([header, *rows], "Scores of k tokens.")
+      drawn += _saves(files.csv("budget_scores", budgets.run_rows(runs)))
+    found[heading] = found.get(heading, "") + drawn
+  return found
+
+
+def _equal_compute(runs, ours) -> str:
+  rows = equal_compute(runs, ours)
+  if not rows:
+    return ""
+  header = ["against", "TFLOP", f"{ours}: steps", "R@5", "steps", "R@5"]
+  cells = [
+    [row["method"], f"{row['tflops']:.2f}"]
+    + [
+      text
+      for steps, score in (row["ours"], row["theirs"])
+      for text in (str(steps), f"{score:.1f}")
+    ]
+    for row in rows
   ]
-  return lines
+  return (
+    "<p>Validation text-to-video R@5 where both runs have spent the same "
+    "compute on the video side: the lesser of their totals. The longer run has "
+    "not finished its learning rate schedule there.</p>"
+  ) + markup.text_table([header, *cells], f"{ours} against the others.")
 
 
-def _table(header, rows):
-  def line(cells, tag):
-    inside = "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells)
-    return f"<tr>{inside}</tr>"
+def _section(section, files) -> str:
+  body = "".join(f"<p>{markup.escape(note)}</p>" for note in section.notes)
+  pictures = ""
+  for one in section.pictures:
+    files.write(one.name, one.data)
+    pictures += markup.picture(one.name, one.caption, one.data)
+  return f'{body}<div class="pictures">{pictures}</div>'
 
-  body = "\n".join(line(row, "td") for row in rows)
-  return f"<div class=scroll><table>{line(header, 'th')}\n{body}</table></div>"
+
+def _differences(runs, files) -> str:
+  entries = differences(runs)
+  if not entries:
+    return ""
+  rows = as_rows(entries)
+  note = (
+    "<p>Fields of the manifests that are not alike in all runs. Where a field "
+    "says that clips, views or the evaluation itself were others, results do "
+    "not stand in one column.</p>"
+  )
+  found = markup.text_table(rows, "Fields of the manifests.")
+  return (
+    note
+    + f'<div class="wide">{found}</div>'
+    + _saves(files.csv("differences", rows))
+  )
 
 
-def _image(data, alt):
-  """An image of PNG or GIF bytes, inside the page."""
-  kind = "gif" if data.startswith(b"GIF8") else "png"
-  source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-  return f'<img alt="{html.escape(alt)}" src="{source}">'
+def _provenance(runs) -> str:
+  """Where the numbers come from: of the first result."""
+  manifests = [x["manifest"] for run in runs for x in run.evals.values()]
+  if not manifests:
+    return "None of the runs has been evaluated."
+  first = manifests[0]
+  versions = ", ".join(f"{k} {v}" for k, v in first["versions"].items())
+  text = f"Device {first['device']}; commit {first['commit']}; {versions}."
+  same = all(
+    [x[name] for name in ("device", "commit", "versions")]
+    == [first[name] for name in ("device", "commit", "versions")]
+    for x in manifests
+  )
+  return text if same else f"{runs[0].name}: {text} Others differ, see below."
+
+
+def _metric_names(runs):
+  return {
+    name
+    for run in runs
+    for result in run.evals.values()
+    for name in result["metrics"]
+  }
+
+
+def _saves(links: str) -> str:
+  return f'<p class="saves">Save as {links}</p>'

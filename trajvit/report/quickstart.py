@@ -5,6 +5,7 @@ config file as any other run; what is left behind are ordinary run directories.
 """
 
 import dataclasses
+import io
 import json
 import os
 import subprocess
@@ -21,7 +22,8 @@ from trajvit.data.overlay import save_strip
 from trajvit.data.synthetic import MovingSprites
 from trajvit.export.load import load
 from trajvit.report import table
-from trajvit.report.page import write_page
+from trajvit.report.examples import Query, find_examples
+from trajvit.report.page import Picture, Section, write_page
 from trajvit.report.runs import Run, read_run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -36,6 +38,7 @@ FULL_METHODS = (
   "random_k",
   "uniform_k",
 )
+EXAMPLES = 3  # captions that the page shows with what is found by them
 NOTES = (
   "Held-out clips of moving sprites; the same text tower, trunk, data, batches "
   "and steps for every method. Nothing is converged at this length: read every "
@@ -91,14 +94,15 @@ def run(args):
     job = _equal_compute_job(runs, args.steps)
     print(f"[extra] {job.name}: {job.steps} steps", flush=True)
     runs.append(_train(job, out, args.clips, cache))
-  print("\n" + table.as_text(*table.comparison(runs)) + "\n")
+  print("\n" + table.as_text(table.comparison(runs)) + "\n")
   page = write_page(
     out / "report" / "index.html",
     runs,
     title="trajvit quickstart: trajectory tokens against space-time patches",
     ours=OURS,
-    pictures=_pictures(out / "report", args.full),
     notes=[*NOTES, _extraction_note()] if args.full else NOTES,
+    sections=_drawn(args.full),
+    queries=_queries(runs),
   )
   _export_and_run(out, _directory(out, jobs[0]))
   print(f"report: {page}")
@@ -165,9 +169,8 @@ def _sprites(split: str, tracks: str) -> MovingSprites:
   return MovingSprites(clip=clip, split=split, count=8, tracks=tracks)
 
 
-def _pictures(folder: Path, full: bool) -> list[tuple[str, bytes]]:
+def _drawn(full: bool) -> list[Section]:
   """Two clips with their tracks; in the full version also those from pixels."""
-  folder.mkdir(parents=True, exist_ok=True)
   pictures = []
   kinds = {"exact": "ground truth tracks"}
   if full:
@@ -175,11 +178,21 @@ def _pictures(folder: Path, full: bool) -> list[tuple[str, bytes]]:
   for split, index in (("static", 0), ("moving", 3)):
     for tracks, label in kinds.items():
       example = _sprites(split, tracks).example(index, None)
-      path = folder / f"{split}_{tracks}.png"
-      save_strip(path, example.frames, example.tracks)
+      buffer = io.BytesIO()
+      save_strip(buffer, example.frames, example.tracks)
       caption = f"{split}, {label}: {example.captions[0]}"
-      pictures.append((caption, path.read_bytes()))
-  return pictures
+      name = f"trajectories_{split}_{tracks}.png"
+      pictures.append(Picture(name, caption, buffer.getvalue()))
+  return [Section("Trajectories", pictures)]
+
+
+def _queries(runs: list[Run]) -> list[Query]:
+  """What ours and the method after it find by the same captions."""
+  return [
+    query
+    for run in runs[:2]
+    for query in find_examples(run.path, "static", EXAMPLES)
+  ]
 
 
 def _export_and_run(out: Path, directory: Path):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import statistics
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -16,7 +17,8 @@ class Run:
     config: the resolved config.
     metrics: rows of metrics.jsonl.
     timings: rows of timings.jsonl.
-    evals: {key: {"metrics": ..., "manifest": ...}}.
+    evals: {key: {"metrics": ..., "manifest": ...}}, with what else a result has
+      in "details".
   """
 
   name: str
@@ -40,6 +42,14 @@ class Run:
       (True,): "ground truth",
       (False,): "from pixels",
     }.get(tuple(truth), "given")
+
+  @property
+  def is_random(self) -> bool:
+    """Whether the tokens are chosen at random: a baseline."""
+    model = self.config["model"]
+    reducers = model.get("encoder", {}).get("reducers") or ()
+    parts = [model.get("tokenizer"), *reducers]
+    return any(part and part["name"].startswith("random") for part in parts)
 
   @property
   def step_seconds(self) -> float:
@@ -103,23 +113,9 @@ def group_runs(runs: list[Run]) -> dict[str, list[Run]]:
   return groups
 
 
-def differing_manifests(runs: list[Run], key: str) -> dict[str, list]:
-  """Returns what two results of evaluation `key` should share and do not.
-
-  Two numbers belong in one table if they come from the same clips, sampled and
-  resized alike, on the same device with the same code; the step and the kind of
-  tracks are what a comparison may be about.
-  """
-  about = ("data", "data_hash", "step", "tracks_are_ground_truth", "evaluator")
-  found = {}
-  for run in runs:
-    manifest = run.evals.get(key, {}).get("manifest", {})
-    for name, value in manifest.items():
-      if name not in about:
-        values = found.setdefault(name, [])
-        if value not in values:
-          values.append(value)
-  return {name: values for name, values in found.items() if len(values) > 1}
+def names_of(runs: Iterable[Run]) -> list[str]:
+  """Returns the names of runs, each once, in the order given."""
+  return list(dict.fromkeys(run.name for run in runs))
 
 
 def _rows(path):

@@ -1,132 +1,185 @@
-"""The table that compares runs: tokens, cost, speed and retrieval."""
+"""The table that compares runs: tokens, cost, speed and scores."""
 
+import dataclasses
 import statistics
 
+from trajvit.report import shown
+from trajvit.report.columns import Column, split
 from trajvit.report.runs import Run, group_runs
 
-# Evaluations that are a part of the work, or of every run, and not a gallery.
-NOT_GALLERIES = ("cost", "validation")
-DIRECTIONS = ("t2v", "v2t")
+NONE = "-"  # a cell without a value
 
 
-def comparison(runs: list[Run]) -> tuple[list[str], list[list[str]]]:
-  """Returns the header and the rows of the table, one row a method.
+@dataclasses.dataclass(frozen=True)
+class Head:
+  """The head of a column: its text, and which way its numbers improve.
+
+  `better` is `shown.MORE`, `shown.LESS`, or "" for what is no score; `number`
+  tells whether cells are numbers.
+  """
+
+  text: str
+  better: str = ""
+  number: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+  """A cell.
+
+  Attributes:
+    text: as shown.
+    value: what to sort by, None without one or where it is the text.
+    interval: the confidence interval as text, or "".
+    best: whether no other cell of the column is better.
+  """
+
+  text: str
+  value: float | None = None
+  interval: str = ""
+  best: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+  """Heads, and rows of as many cells."""
+
+  heads: tuple[Head, ...]
+  rows: tuple[tuple[Cell, ...], ...]
+
+  def column(self, text: str) -> list[Cell]:
+    """Returns the cells below the head with this text."""
+    at = [head.text for head in self.heads].index(text)
+    return [row[at] for row in self.rows]
+
+
+def comparison(runs: list[Run]) -> Table:
+  """Returns the table, one row a method.
 
   Where a method was run with several seeds a cell is their mean and, after ±,
-  half the distance between the lowest and the highest.
-  """
-  galleries = gallery_keys(runs)
-  header = ["method", "tracks", "tokens", "p95", "GFLOPs", "steps/s"]
-  for gallery in galleries:
-    header += [f"{gallery} {way} R@1 / R@5" for way in DIRECTIONS]
-  choices = [
-    gallery
-    for gallery in galleries
-    if any(run.metric(gallery, "choice_accuracy") is not None for run in runs)
-  ]
-  header += [f"{gallery} choice" for gallery in choices]
-  rows = []
-  for name, group in group_runs(runs).items():
-    row = [
-      name,
-      group[0].tracks,
-      cell([run.metric("cost", "tokens_per_clip_mean") for run in group]),
-      cell([run.metric("cost", "tokens_per_clip_p95") for run in group], 0),
-      cell([run.metric("cost", "GFLOPs_per_clip") for run in group], 3),
-      cell([1 / run.step_seconds for run in group]),
-    ]
-    for gallery in galleries:
-      for way in DIRECTIONS:
-        ranks = [
-          cell([run.metric(gallery, f"{way}_R@{k}") for run in group])
-          for k in (1, 5)
-        ]
-        row.append(" / ".join(ranks))
-    for gallery in choices:
-      row.append(
-        cell([run.metric(gallery, "choice_accuracy") for run in group])
-      )
-    rows.append(row)
-  return header, rows
-
-
-def gallery_keys(runs: list[Run]) -> list[str]:
-  """Returns the evaluations that are test galleries, the hardest last."""
-  keys = {
-    key
-    for run in runs
-    for key, result in run.evals.items()
-    if "t2v_R@5" in result["metrics"]
-  } - set(NOT_GALLERIES)
-  return sorted(keys, key=lambda key: (key.startswith("hard"), key))
-
-
-def as_text(header: list[str], rows: list[list[str]]) -> str:
-  """Returns the table as text, cut into blocks of columns that fit a screen."""
-  common, rest = header[:6], header[6:]
-  blocks = [_aligned(common, [row[:6] for row in rows])]
-  for start in range(0, len(rest), 4):
-    columns = slice(6 + start, 6 + start + 4)
-    part = [[row[0], *row[columns]] for row in rows]
-    blocks.append(_aligned([header[0], *header[columns]], part))
-  return "\n\n".join(blocks)
-
-
-def equal_compute(runs: list[Run], ours: str) -> list[dict]:
-  """Compares `ours` with every other method at the compute both have spent.
-
-  The validation curves are read at the lesser of the two runs' total training
-  compute; the longer run has not finished its schedule there.
-
-  Returns:
-    For every other method with a validation curve: `method`, `tflops`, and for
-    both `steps` and `t2v_R@5`, linear between the evaluations.
+  half the distance between the lowest and the highest. Results that may not be
+  compared have columns of their own, see `columns.split`.
   """
   groups = group_runs(runs)
-  if ours not in groups:
-    return []
-  base, rows = groups[ours][0], []
-  for name, (other, *_) in groups.items():
-    if name == ours or None in (base.step_gflops, other.step_gflops):
-      continue
-    budget = min(_total(base), _total(other))
-    points = [_at_compute(run, budget) for run in (base, other)]
-    if None not in points:
-      rows.append(
-        {"method": name, "tflops": budget / 1000, "ours": points[0]}
-        | {"theirs": points[1]}
+  heads = [Head("method", number=False), Head("tracks", number=False)]
+  rows = [[Cell(name), Cell(g[0].tracks)] for name, g in groups.items()]
+  for head, key, name, digits, column in _columns(runs):
+    heads.append(head)
+    found = [
+      number_cell(
+        [run for run in group if column is None or column.has(run)],
+        key,
+        name,
+        digits,
       )
-  return rows
+      for group in groups.values()
+    ]
+    for row, cell in zip(rows, mark_best(found, head.better), strict=True):
+      row.append(cell)
+  return Table(tuple(heads), tuple(map(tuple, rows)))
 
 
-def cell(values: list[float | None], digits: int = 1) -> str:
+def run_rows(runs: list[Run]) -> list[list]:
+  """Returns rows for a CSV, one a run and column, the numbers in full."""
+  header = ["method", "run", "column", "value", "low", "high"]
+  rows = []
+  for head, key, name, _, column in _columns(runs):
+    for run in runs if column is None else column.runs:
+      found = _value(run, key, name)
+      if found is not None:
+        ends = shown.interval(run, key, name) or ("", "")
+        rows.append([run.name, run.path.name, head.text, found, *ends])
+  return [header, *rows]
+
+
+def number_cell(runs: list[Run], key: str, name: str, digits: int) -> Cell:
+  """Returns the cell of a method's runs, one a seed.
+
+  A single run shows the confidence interval that its result has. Several show
+  how far apart they are, which an interval of one of them is not about.
+  """
+  pairs = [(run, _value(run, key, name)) for run in runs]
+  pairs = [(run, found) for run, found in pairs if found is not None]
+  if not pairs:
+    return Cell(NONE)
+  values = [found for _, found in pairs]
+  ends = shown.interval(pairs[0][0], key, name) if len(pairs) == 1 else None
+  interval = f"[{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]" if ends else ""
+  return Cell(spelled(values, digits), statistics.mean(values), interval)
+
+
+def spelled(values: list[float | None], digits: int = 1) -> str:
   """Returns the mean over seeds and their spread, "-" without a value.
 
   None is a seed without one; `digits` are those after the point.
   """
   values = [value for value in values if value is not None]
   if not values:
-    return "-"
+    return NONE
   text = f"{statistics.mean(values):.{digits}f}"
   if len(values) > 1:
     text += f"±{(max(values) - min(values)) / 2:.{digits}f}"
   return text
 
 
-def _total(run):
-  return run.step_gflops * run.config["total_steps"]
+def mark_best(cells: list[Cell], better: str) -> list[Cell]:
+  """Returns the cells, the best of at least two marked; equal ones all are.
+
+  Args:
+    cells: of one column.
+    better: see Head.
+  """
+  values = [cell.value for cell in cells if cell.value is not None]
+  if not better or len(values) < 2:
+    return cells
+  best = max(values) if better == shown.MORE else min(values)
+  return [dataclasses.replace(x, best=x.value == best) for x in cells]
 
 
-def _at_compute(run, budget):
-  """(steps, validation t2v R@5) of a run once it has spent `budget` GFLOPs."""
-  steps, values = run.curve("validation/t2v_R@5")
-  at = budget / run.step_gflops
-  steps, values = [0, *steps], [0.0, *values]
-  for i in range(1, len(steps)):
-    if at <= steps[i] + 0.5:
-      share = (at - steps[i - 1]) / (steps[i] - steps[i - 1])
-      return round(at), values[i - 1] + share * (values[i] - values[i - 1])
-  return None
+def as_text(table: Table) -> str:
+  """Returns the table as text, cut into blocks of columns that fit a screen."""
+  header = [head.text for head in table.heads]
+  rows = [[cell.text for cell in row] for row in table.rows]
+  blocks, widest = [], 8
+  for start in range(2, len(header), widest - 1):
+    columns = [0, *range(1 if start == 2 else start, start + widest - 1)]
+    columns = [at for at in columns if at < len(header)]
+    blocks.append(
+      _aligned(
+        [header[at] for at in columns],
+        [[row[at] for at in columns] for row in rows],
+      )
+    )
+  return "\n\n".join(blocks)
+
+
+def _columns(runs):
+  """(head, evaluation, metric, digits, Column or None for all runs)."""
+  found = []
+  for cost in shown.COSTS:
+    machine = cost.name in shown.OF_MACHINE
+    for column in split(runs, shown.COST, machine=machine):
+      if any(_value(run, shown.COST, cost.name) for run in column.runs):
+        head = Head(_headed(cost.axis, column), shown.LESS)
+        found.append((head, shown.COST, cost.name, cost.digits, column))
+  head = Head("training steps/s", shown.MORE)
+  found.append((head, "", "steps_per_second", 1, None))
+  for key in shown.result_keys(runs):
+    for column in split(runs, key):
+      for score in shown.scores_of(list(column.runs), key):
+        head = Head(f"{column.label} {score.label}", score.better)
+        found.append((head, key, score.name, score.digits, column))
+  return found
+
+
+def _headed(label: str, column: Column) -> str:
+  return ", ".join([label, *column.spelled])
+
+
+def _value(run, key, name):
+  if name == "steps_per_second":
+    return 1 / run.step_seconds if run.timings else None
+  return shown.value(run, key, name)
 
 
 def _aligned(header, rows):
