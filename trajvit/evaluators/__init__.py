@@ -11,6 +11,7 @@ from trajvit.evaluators.linear_probe import LinearProbe
 from trajvit.evaluators.multilabel import MultiLabel
 from trajvit.evaluators.reconstruction import Reconstruction
 from trajvit.evaluators.retrieval import Retrieval
+from trajvit.evaluators.time_probe import TimeProbe
 from trajvit.evaluators.zero_shot import ZeroShot
 from trajvit.table import Table
 
@@ -28,6 +29,7 @@ EVALUATORS = Table(
     "multilabel": MultiLabel,
     "reconstruction": Reconstruction,
     "retrieval": Retrieval,
+    "time_probe": TimeProbe,
     "zero_shot": ZeroShot,
   },
 )
