@@ -197,6 +197,9 @@ def test_clips_without_or_with_two_videos(files, tmp_path):
     _one(tmp_path, members)
   with pytest.raises(ValueError, match="at least one clip, found none"):
     _one(tmp_path, [])
+  os.mkfifo(tmp_path / "b.tar")
+  with pytest.raises(ValueError, match="b.tar: expected a file"):
+    _source(tmp_path)
 
 
 def test_a_shard_that_is_cut_off(files, tmp_path):

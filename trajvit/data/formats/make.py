@@ -1,11 +1,13 @@
 """From a record of a manifest to the clip that is packed."""
 
+import contextlib
 import dataclasses
 import io
 import math
 import os
 import pathlib
 import tempfile
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image
@@ -17,6 +19,8 @@ from trajvit.data.file_work import sidecar_files
 from trajvit.data.formats.payload import MAX_BYTES, PackedClip
 from trajvit.data.manifest import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Record
 from trajvit.data.media import Blob
+from trajvit.data.npy_stream import open_array
+from trajvit.data.sidecar_stream import open_sidecars
 from trajvit.data.tracks import label_map, load_sidecars
 from trajvit.data.video_reader import VideoInfo, one_line, open_video
 
@@ -112,10 +116,12 @@ def _image(record, options) -> tuple:
       file, kind, quality=95
     )
     data = file.getvalue()
-  pair = _tracks(record, options)
+  pair = _pair(record, options)
   if pair is None:
     return data, suffix, None, None
-  mask, graph = pair
+  with _broken(path):
+    mask, graph = load_sidecars(*pair)
+    label_map(mask, graph, name=pair[0])
   if record.graph is None:
     return data, suffix, _npz(arr_0=mask[0]), None
   return data, suffix, _npz(arr_0=mask), _npz(tensor=graph)
@@ -166,28 +172,48 @@ def _chosen(record, info: VideoInfo, limit) -> tuple[np.ndarray, float]:
 
 def _video_tracks(record, options, info, indices) -> tuple:
   """Returns the files of the tracks of the frames at `indices`."""
-  pair = _tracks(record, options)
+  pair = _pair(record, options)
   if pair is None:
     return None, None
-  mask, graph = pair
-  if len(mask) == info.num_frames:
-    if len(indices) < info.num_frames:
-      mask, graph = mask[indices], graph[:, indices]
-      graph = graph[graph.any(axis=1)]  # without tracks that are elsewhere
-  elif indices[-1] - indices[0] + 1 != len(indices):
-    raise ValueError(
-      f"{record.path}: its tracks are for {len(mask)} of its "
-      f"{info.num_frames} frames, which --fps does not keep; pack with "
-      "--tracks none, or make tracks of all frames"
-    )
+  with _broken(record.path), open_sidecars(*pair) as sidecars:
+    held = sidecars.shape[0]
+    for _ in sidecars.pieces(_PIECE):
+      pass  # all of it is read: it must not contradict itself
+  if held != info.num_frames:
+    if indices[-1] - indices[0] + 1 != len(indices):
+      raise ValueError(
+        f"{record.path}: its tracks are for {held} of its {info.num_frames} "
+        "frames, which --fps does not keep; pack with --tracks none, or make "
+        "tracks of all frames"
+      )
+    indices = np.arange(held)
+  with _broken(record.path):
+    mask = _rows(pair[0], "arr_0", indices)
+    with open_array(pair[1], "tensor") as stream:
+      graph = stream.read(stream.shape[0])
+  if len(indices) < held:
+    graph = graph[:, indices]
+    graph = graph[graph.any(axis=1)]  # without tracks that are elsewhere
   return _npz(arr_0=mask), _npz(tensor=graph)
 
 
-def _tracks(record, options) -> tuple[np.ndarray, np.ndarray] | None:
-  """Returns the arrays of the sidecar pair, if there is one and it is wanted.
+def _rows(path, key, indices) -> np.ndarray:
+  """Returns some rows of an array in a file, holding no others."""
+  kept, start = [], 0
+  with open_array(path, key) as stream:
+    while start < stream.shape[0]:
+      piece = stream.read(_PIECE)
+      here = (start <= indices) & (indices < start + len(piece))
+      kept.append(piece[indices[here] - start])
+      start += len(piece)
+  return np.concatenate(kept)
+
+
+def _pair(record, options) -> tuple[str, str | None] | None:
+  """Returns the sidecar files, if there are any and they are wanted.
 
   Raises:
-    BrokenClip: there should be one, or it contradicts itself.
+    BrokenClip: there should be some.
   """
   if options.tracks == "none":
     return None
@@ -197,12 +223,16 @@ def _tracks(record, options) -> tuple[np.ndarray, np.ndarray] | None:
     if options.tracks == "sidecar" or record.mask or record.graph:
       raise BrokenClip(record.path, f"no sidecar {' and '.join(missing)}")
     return None
+  return pair
+
+
+@contextlib.contextmanager
+def _broken(path) -> Iterator[None]:
+  """Makes what is wrong with the sidecars of a clip a broken clip."""
   try:
-    mask, graph = load_sidecars(*pair)
-    label_map(mask, graph, name=pair[0])
+    yield
   except (ValueError, OSError) as error:
-    raise BrokenClip(record.path, one_line(error)) from error
-  return mask, graph
+    raise BrokenClip(path, one_line(error)) from error
 
 
 def _npz(**arrays) -> bytes:

@@ -4,6 +4,7 @@ The members of a clip follow each other; see `tar_clip` for what they are.
 """
 
 import dataclasses
+import hashlib
 import io
 import os
 import pathlib
@@ -148,7 +149,11 @@ class TarClips(StoredClips):
   def content(self) -> list:
     """Where in which shards clips are; what is in them is not read."""
     return [
-      [os.path.basename(shard.path), shard.size, shard.edges.tolist()]
+      [
+        os.path.basename(shard.path),
+        shard.size,
+        hashlib.sha256(shard.edges.tobytes()).hexdigest(),
+      ]
       for shard in self._shards
     ]
 
@@ -191,6 +196,8 @@ def _read_at(path, start, size) -> bytes:
 
 def _scan(path) -> _Shard:
   """Returns where the clips of a shard are."""
+  if not os.path.isfile(path):  # opening a pipe would wait forever
+    raise ValueError(f"{path}: expected a file")
   with open(path, "rb", buffering=0) as file:
     handle = file.fileno()
     size = os.fstat(handle).st_size
