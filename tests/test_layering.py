@@ -37,6 +37,15 @@ MAY_IMPORT = {
   "training": {"models", "objectives"},
   "export": {"ops", "models", "training", "data"},
   "checkpoints": {"training", "export"},
+  "interop": {
+    "ops",
+    "layers",
+    "tokenizers",
+    "encoders",
+    "models",
+    "training",
+    "export",
+  },
   "report": {"ops", "data", "evaluators", "training", "export"},
 }
 # What stands at the end of the line sees all of it.
