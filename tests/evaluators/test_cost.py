@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from fake_loader import FakeLoader
 
-from trajvit.evaluators.cost import Cost
+from trajvit.evaluators.cost import Cost, histogram
 from trajvit.types import Tokens
 
 SLOTS, PIXELS, WIDTH, DEPTH, EMBED = 6, 3, 5, 7, 4
@@ -171,3 +171,20 @@ def test_says_what_was_expected():
 
 def _without_clips(rows):
   return loader([None, None, None, 1]).batch(rows)
+
+
+def test_details_tell_how_many_clips_have_how_many_tokens():
+  evaluator = Cost(loader([2, 4, 2, None, 5]), timing=False)
+  evaluator.run(predict, VARIABLES)
+  assert evaluator.details["tokens_per_clip"] == dict(
+    edges=[1.5, 2.5, 3.5, 4.5, 5.5], clips=[2, 0, 1, 1]
+  )
+
+
+def test_a_histogram_has_every_count_once():
+  counts = np.array([3, 3, 500, 1000, 77])
+  found = histogram(counts, bins=32)
+  assert sum(found["clips"]) == 5 and len(found["clips"]) <= 32
+  assert len(found["edges"]) == len(found["clips"]) + 1
+  assert len(set(np.diff(found["edges"]))) == 1  # of one width
+  assert histogram(np.array([7]))["clips"] == [1]

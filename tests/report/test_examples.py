@@ -53,7 +53,7 @@ def test_what_is_shown():
   query = Query("ours", "static", "a <ball>", 2, 9, hits)
   page = as_html([query, query])
   assert page.count("a &lt;ball&gt;") == 1 and page.count("2 of 9") == 2
-  assert "1. a &amp; b, 0.25" in page and page.count('class="right"') == 2
+  assert "1. 0.25</b><br>a &amp; b" in page and page.count('class="right"') == 2
   rows = query_rows([query])
   assert rows[2] == ["ours", "static", "a <ball>", 2, 9, 2, "c", 0.125, True]
   assert Image.open(io.BytesIO(thumbnail(frame))).size == (80, 160)

@@ -63,7 +63,7 @@ def page_file(tmp_path_factory):
     make_run("elsewhere", dict(static=gallery(9.0)), sampling="uniform")
   )
   drawn = folder / "wide.png"
-  Image.fromarray(np.zeros((60, 1500, 3), np.uint8)).save(drawn)
+  Image.fromarray(np.zeros((200, 1500, 3), np.uint8)).save(drawn)
   hit = Hit("clip", 0.5, True, np.zeros((64, 64, 3), np.uint8))
   return write_page(
     folder / "index.html",

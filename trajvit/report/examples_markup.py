@@ -42,7 +42,7 @@ def _query(query: Query) -> str:
   hits = "".join(_hit(place, hit) for place, hit in enumerate(query.hits, 1))
   return (
     f'<div class="query"><p><strong>{escape(query.run)}</strong> '
-    f"({escape(query.evaluation)}): the right clip comes "
+    f"({escape(query.evaluation)}): the right clip has rank "
     f"{query.rank} of {query.among}.</p>"
     f'<ol class="hits">{hits}</ol></div>'
   )
@@ -50,11 +50,11 @@ def _query(query: Query) -> str:
 
 def _hit(place: int, hit: Hit) -> str:
   kind, word = (' class="right"', " ✓ right") if hit.right else ("", "")
-  said = f"{place}. {hit.name}"
   address = data_uri(thumbnail(hit.frame), "image/jpeg")
+  name = escape(hit.name)
   return (
-    f'<li{kind}><img alt="{escape(said)}, middle frame" src="{address}">'
-    f"{escape(said)}, {hit.score:.2f}{word}</li>"
+    f'<li{kind}><img alt="{name}, middle frame" src="{address}">'
+    f"<b>{place}. {hit.score:.2f}{word}</b><br>{name}</li>"
   )
 
 

@@ -167,7 +167,9 @@ def _equal_compute(runs, ours) -> str:
 
 
 def _section(section, files) -> str:
-  body = "".join(f"<p>{markup.escape(note)}</p>" for note in section.notes)
+  body = "".join(
+    f'<p class="note">{markup.escape(note)}</p>' for note in section.notes
+  )
   pictures = ""
   for one in section.pictures:
     files.write(one.name, one.data)
