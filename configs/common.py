@@ -66,7 +66,7 @@ def base() -> ml_collections.ConfigDict:
 
 def loader() -> dict:
   """Returns the usual way of reading data."""
-  return dict(num_threads=2, prefetch=2, failure_budget=0.05, budget_after=1000)
+  return dict(num_threads=2, prefetch=2, failure_budget=0.1, budget_after=1000)
 
 
 def sprites_data(batch_size: int, tracks: str = "exact", **train) -> dict:

@@ -22,7 +22,7 @@ class FailureBudget:
     reasons: the last reason of each file.
   """
 
-  def __init__(self, budget: float = 0.05, after: int = 1000):
+  def __init__(self, budget: float = 0.1, after: int = 1000):
     """Allows a share of failures.
 
     Args:

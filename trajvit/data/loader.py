@@ -64,7 +64,7 @@ class Loader:
     prefetch: int = 2,
     captions: int = 1,
     views: tuple[int, int] = (1, 1),
-    failure_budget: float = 0.05,
+    failure_budget: float = 0.1,
     budget_after: int = 1000,
     process_index: int = 0,
     process_count: int = 1,
