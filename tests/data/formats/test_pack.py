@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import av
 import numpy as np
 import pytest
 from packing_clips import (
@@ -106,6 +107,9 @@ def test_encoding_anew(manifest, tmp_path):
   info = probe(stored.media)
   assert (info.num_frames, info.fps, info.width) == (8, 4.0, 16)
   assert grey_numbers(_decoded(stored)) == list(range(0, 16, 2))
+  with av.open(stored.media.open()) as video:
+    keys = [packet.is_keyframe for packet in video.demux(video=0)][:8]
+  assert sum(keys) >= 4 and keys[0]
   assert grey_numbers(_decoded(source.stored(3))) == [4, 6, 8]
   image = source.stored(2).media
   assert image.name.endswith("c.png")

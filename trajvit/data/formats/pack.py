@@ -119,7 +119,7 @@ def pack_records(
   out = pathlib.Path(os.path.abspath(out))  # a cluster works elsewhere
   out.mkdir(parents=True, exist_ok=True)
   _check_plan(out, plan)
-  # Of a run that was killed; names of its own keep those of others safe.
+  # Of a run that was killed: a folder is for one run at a time.
   for partial in out.glob(".clips-*.partial"):
     partial.unlink()
   todo = [
