@@ -58,8 +58,8 @@ class EncoderBench:
       clips: that are encoded, a batch a run.
 
     Yields:
-      `encoder`; `tokens`, their mean, and `dropped`, the share of them that
-      found no slot, both None where nobody can tell; and the fields of `Costs`.
+      `encoder`; `tokens`, their mean, None where nobody can tell; and the
+      fields of `Costs`.
       For "forward" and "step" `<name>_mib` if they were compiled, and if they
       ran `<name>_ms`, of a clip. `gflops_ratio`, and `<name>_ratio` from runs
       in turns, are to the baseline. `notes` says why something is missing, by
@@ -88,11 +88,9 @@ class EncoderBench:
     case, found, slots = cases[name], counts.get(name), None
     if case.mean_slots:
       slots = int(np.ceil(found.mean()))
-    row = dict(encoder=name, tokens=None, dropped=None, notes={})
+    row = dict(encoder=name, tokens=None, notes={})
     if found is not None:
-      kept = found if slots is None else np.minimum(found, slots)
-      row["tokens"] = float(kept.mean())
-      row["dropped"] = 1 - float(kept.sum() / found.sum())
+      row["tokens"] = float(found.mean())
     spec = model_spec(
       case, size, clips.context["clip_shape"], slots=slots, dtype=self.dtype
     )

@@ -67,7 +67,7 @@ ENCODERS_COMPARED = {
   ),
   "run_length_mean": Case(
     "the same, with as many slots as clips have tokens on average: what a clip "
-    "costs where rows are packed full",
+    "costs in rows that are packed full; alone, some would lose tokens",
     _RUNS,
     counted=True,
     mean_slots=True,

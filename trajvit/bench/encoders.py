@@ -47,8 +47,9 @@ makes its tokens differs, with the patches that are left inside. {clips}
   learned, and is not given.
 - *GFLOPs*: of a clip from the pixels to the embedding, at the slots; *of it
   tokenizer*: up to the features of the tokens. A product is two FLOPs, what is
-  not a product of matrices or a convolution counts as none. `+`: a loop without
-  a known number of turns is counted once.
+  not a product of matrices or a convolution counts as none. Attention counts as
+  if it were dense, also where registers read under a pattern and tiles are
+  skipped. `+`: something could not be counted.
 - *M parameters*: what the embedding of a clip depends on, in millions.
 - *forward*, *step*: milliseconds a clip, at {batch} a batch, medians of
   {rounds} runs; a step is the contrastive loss against a text tower of two
@@ -247,9 +248,5 @@ def _cells(row) -> tuple[str, ...]:
 
 
 def _notes(row) -> list[str]:
-  """What is missing from a row, and what its tokens leave out."""
-  notes = [f"{key} {note}" for key, note in row["notes"].items()]
-  if row["dropped"]:
-    share = results.percent(row["dropped"], 1)
-    notes.append(f"{share} of the tokens of these clips find no slot")
-  return notes
+  """What is missing from a row."""
+  return [f"{key} {note}" for key, note in row["notes"].items()]
