@@ -4,7 +4,7 @@ import pytest
 from handmade_runs import MANIFEST, cost, gallery, make_run
 
 from trajvit.report.columns import explain, spell, split
-from trajvit.report.differences import as_rows, differences
+from trajvit.report.differences import as_rows, differences, unlike_seeds
 from trajvit.report.table import comparison
 
 
@@ -135,3 +135,12 @@ def test_differences_name_fields_values_and_runs():
   )
   assert as_rows(entries)[-1] == ["commit", "static, moving", "d", "c", "yes"]
   assert differences(runs[:1]) == []
+
+
+def test_seeds_that_differ_in_more_are_named():
+  alike = [run("a-seed0"), run("a-seed1"), run("b")]
+  alike[1].config["seed"] = 1
+  assert unlike_seeds(alike) == []
+  alike[1].config["total_steps"] = 9
+  (sentence,) = unlike_seeds(alike)
+  assert sentence.startswith("Runs called a are") and "total_steps" in sentence

@@ -3,7 +3,8 @@
 import dataclasses
 
 from trajvit.report.columns import flat, split
-from trajvit.report.runs import Run, names_of
+from trajvit.report.runs import Run, group_runs, names_of
+from trajvit.training.workdir import config_differences
 
 MISSING = "not told"
 
@@ -52,6 +53,26 @@ def differences(runs: list[Run]) -> list[Difference]:
     for (field, values, apart), keys in found.items()
   ]
   return sorted(entries, key=lambda entry: not entry.apart)
+
+
+def unlike_seeds(runs: list[Run]) -> list[str]:
+  """Returns a sentence for each method whose runs differ in more than the seed.
+
+  They have one name, so that the page takes them for seeds of one method.
+  """
+  sentences = []
+  for name, (first, *others) in group_runs(runs).items():
+    keys = {
+      key: None
+      for other in others
+      for key in config_differences(first.config, other.config, ("seed",))
+    }
+    if keys:
+      sentences.append(
+        f"Runs called {name} are put together as seeds, but their configs "
+        f"differ in {', '.join(keys)}."
+      )
+  return sentences
 
 
 def as_rows(entries: list[Difference]) -> list[list[str]]:

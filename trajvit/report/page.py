@@ -12,7 +12,7 @@ from pathlib import Path
 from trajvit.report import budgets, figures, markup, png, shown, table
 from trajvit.report.chart import as_csv, csv_text
 from trajvit.report.columns import explain, split
-from trajvit.report.differences import as_rows, differences
+from trajvit.report.differences import as_rows, differences, unlike_seeds
 from trajvit.report.document import document
 from trajvit.report.equal_compute import equal_compute
 from trajvit.report.examples import Query
@@ -119,6 +119,7 @@ def _results(runs, files) -> str:
   machine = split(runs, shown.COST, machine=True)
   if not minds[-1]:
     minds.append(explain(machine, "Time and memory"))
+  minds += unlike_seeds(runs)
   return (
     "".join(f'<p class="mind">{markup.escape(x)}</p>' for x in minds if x)
     + markup.table(table.comparison(runs), f"{caption}.")
