@@ -58,12 +58,11 @@ class EncoderBench:
       clips: that are encoded, a batch a run.
 
     Yields:
-      `encoder`; `tokens`, their mean, None where nobody can tell; and the
-      fields of `Costs`.
-      For "forward" and "step" `<name>_mib` if they were compiled, and if they
-      ran `<name>_ms`, of a clip. `gflops_ratio`, and `<name>_ratio` from runs
-      in turns, are to the baseline. `notes` says why something is missing, by
-      name.
+      `encoder`; `tokens`, their mean, None where nobody can tell; the fields of
+      `Costs`; for "forward" and "step" `<name>_mib` if they were compiled, and
+      if they ran `<name>_ms`, of a clip; `gflops_ratio`, and `<name>_ratio`
+      from runs in turns, to the baseline; and `notes`, why something is
+      missing, by name.
     """
     rest = {name: case for name, case in cases.items() if name != BASELINE}
     programs, whole = self._prepare(BASELINE, cases, counts, size, clips)
@@ -111,7 +110,7 @@ class EncoderBench:
     return programs, row
 
   def _time(self, turns, clips):
-    """Runs what may run, in turns, and writes times and notes into the rows.
+    """Runs what may run, in turns, and puts times and notes into the rows.
 
     Args:
       turns: {name: (programs, row)}; what the first cannot run no other has to.
