@@ -13,6 +13,10 @@ COMMANDS = {
   "list": ("trajvit.listing", "every name that a config can use"),
   "data": ("trajvit.data.commands", "check a manifest, extract tracks"),
   "export": ("trajvit.export.command", "write an encoder that runs anywhere"),
+  "encode": (
+    "trajvit.export.encode_command",
+    "embeddings of all clips of a source",
+  ),
   "ckpt": (
     "trajvit.checkpoints.command",
     "look into checkpoints, convert and average them",
