@@ -141,3 +141,17 @@ def test_runs_without_numbers_have_no_figures():
   run = make_run("a", {})
   run.metrics.clear()
   assert figures_of([run]) == []
+
+
+def test_scores_are_known_by_name_numbered_ones_too():
+  metrics = {"weighted@20": 30.0, "weighted@5": 20.0, "weighted@5_low": 10.0}
+  run = make_run("a", dict(knn=metrics | dict(chance=9.0, majority=1.0)))
+  found = shown.scores_of([run], "knn")
+  assert [score.label for score in found] == ["k-NN, k = 5", "k-NN, k = 20"]
+  assert shown.interval(run, "knn", found[0].name) is None
+  assert shown.chance(run, "knn", shown.headline([run], "knn")) == 9.0
+  both = make_run("a", dict(e={"top5": 1.0, "accuracy": 2.0, "frechet": 3.0}))
+  assert shown.headline([both], "e").name == "accuracy"
+  less = make_run("a", dict(e={"frechet": 3.0}))
+  assert shown.headline([less], "e") is None
+  assert shown.result_keys([run, both, less]) == ["e", "knn"]

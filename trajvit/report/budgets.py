@@ -64,9 +64,9 @@ def curve(run: Run, key: str, score: Score) -> dict[int, float]:
   """
   metrics = run.evals.get(key, {}).get("metrics", {})
   points = {
-    int(name.removeprefix(f"{score.name}@")): value
+    int(k): value
     for name, value in metrics.items()
-    if name.startswith(f"{score.name}@")
+    if (k := name.removeprefix(f"{score.name}@")) != name and k.isdecimal()
   }
   count = _all_tokens(run)
   if score.name in metrics and count is not None:

@@ -15,7 +15,14 @@ from trajvit.report.runs import Run, names_of
 ABOUT = ("step", "tracks_are_ground_truth", "dtype")
 TOLD = ("device", "commit", "versions", "clips_missing", "clips_failed")
 # Options of evaluators that change no number that is shown.
-OPTIONS = ("budgets", "batches", "repeats", "timing")
+OPTIONS = (
+  "bootstrap",
+  "budgets",
+  "batches",
+  "dual_softmax",
+  "repeats",
+  "timing",
+)
 UNCOUNTED = (
   *ABOUT,
   *TOLD,

@@ -72,11 +72,21 @@ SCORES = (
   Shown("t2v_R@5", "t2v R@5", chance=_among("n_evaluated", 5)),
   Shown("v2t_R@1", "v2t R@1", chance=_among("n_captions", 1)),
   Shown("v2t_R@5", "v2t R@5", chance=_among("n_captions", 5)),
+  Shown("dsl_t2v_R@1", "dual softmax t2v R@1"),
+  Shown("dsl_t2v_R@5", "dual softmax t2v R@5"),
+  Shown("dsl_v2t_R@1", "dual softmax v2t R@1"),
+  Shown("dsl_v2t_R@5", "dual softmax v2t R@5"),
   Shown("choice_accuracy", "choice", chance=_choice),
   Shown("top1", "top-1", chance=_among("n_classes", 1)),
   Shown("top5", "top-5", chance=_among("n_classes", 5)),
+  Shown("mean_class_accuracy", "mean of classes"),
   Shown("accuracy", "accuracy", chance=_commonest),
+  Shown("accuracy_middle_frame", "accuracy, middle frame", chance=_commonest),
+  Shown("time_gain", "gain by time", unit="points"),
+  Shown("order_reversed", "order, reversed", chance=lambda *_: 50.0),
+  Shown("order_shuffled", "order, shuffled", chance=lambda *_: 50.0),
   Shown("mAP", "mAP"),
+  Shown("mAP_labelled", "mAP, labelled"),
   Shown("standard_VEQ", "VEQ", digits=3, unit=""),
   Shown("standard_STQ_EN", "STQ", digits=3, unit=""),
   Shown("J&F", "J&F", digits=3, unit=""),
@@ -85,6 +95,11 @@ SCORES = (
   Shown("frechet", "Fréchet distance", LESS, 3, ""),
   Shown("perceptual", "perceptual distance", LESS, 3, ""),
 )
+# Names that end in a number, in front of it: evaluators make as many of these
+# scores as their options say.
+NUMBERED = {
+  "weighted@": Shown("", "k-NN, k = ", chance=_commonest),
+}
 # Of an evaluation with several of these, the first is set against the costs.
 HEADLINES = ("t2v_R@5", "top1", "accuracy", "mAP", "J&F", "PSNR_dB")
 # How evaluations begin that choices are made by, which no result is.
@@ -127,23 +142,33 @@ def chance(run: Run, key: str, score: Shown) -> float | None:
 
 def scores_of(runs: list[Run], key: str) -> list[Shown]:
   """Returns the scores that any of the runs has in an evaluation."""
-  return [
-    score
-    for score in SCORES
-    if any(run.metric(key, score.name) is not None for run in runs)
-  ]
+  names = {name for run in runs for name in run.evals[key]["metrics"]}
+  found = [score for score in SCORES if score.name in names]
+  for start, score in NUMBERED.items():
+    numbers = [name.removeprefix(start) for name in names - {start}]
+    for k in sorted(int(x) for x in numbers if x.isdecimal()):
+      name, label = f"{start}{k}", f"{score.label}{k}"
+      found.append(dataclasses.replace(score, name=name, label=label))
+  return found
 
 
 def headline(runs: list[Run], key: str) -> Shown | None:
-  """Returns the score that is set against the costs, None without one."""
-  found = {score.name: score for score in scores_of(runs, key)}
-  names = [name for name in HEADLINES if name in found]
-  return found[names[0]] if names else None
+  """Returns the score that is set against the costs, None without one.
+
+  It is the first in HEADLINES, or else the first of which more is better.
+  """
+  found = [x for x in scores_of(runs, key) if x.better == MORE]
+  first = [x for name in HEADLINES for x in found if x.name == name]
+  return (first + found)[0] if found else None
 
 
 def result_keys(runs: list[Run]) -> list[str]:
   """Returns the evaluations that results are from, the hardest last."""
   keys = {key for run in runs for key in run.evals}
   keys = [key for key in keys if not key.startswith(CHOSEN_BY)]
-  keys = [key for key in keys if scores_of(runs, key)]
+  keys = [
+    key
+    for key in keys
+    if scores_of([run for run in runs if key in run.evals], key)
+  ]
   return sorted(keys, key=lambda key: (key.startswith("hard"), key))
