@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import subprocess
+import sys
+import time
 
 import av
 import numpy as np
@@ -349,3 +352,29 @@ def test_a_benchmark_is_packed_as_a_config_names_it(tmp_path, capsys):
   capsys.readouterr()
   assert cli.main(["data", "pack", "name=moving_sprites,split=train", out]) == 2
   assert "expected a source of plain files" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_killed_and_started_again(tmp_path):
+  """By SIGKILL, after each shard but the last; no half of a file is left."""
+  (tmp_path / "in").mkdir()
+  write_video(tmp_path / "in" / "a.mp4", grey_film(16), FPS)
+  manifest = tmp_path / "in" / "clips.csv"
+  manifest.write_text("a.mp4 0\n" * 40)
+  _pack(manifest, tmp_path / "whole", short_side=16, shards=4)
+  out = tmp_path / "out"
+  command = [sys.executable, "-m", "trajvit.cli", "data", "pack"]
+  command += [str(manifest), str(out), "--short-side", "16", "--shards", "4"]
+  command += ["--processes", "1"]
+  for shard in range(3):
+    with subprocess.Popen(command) as process:
+      while not (
+        out / f"clips-0000{shard}-of-00004.array_record.json"
+      ).exists():
+        assert process.poll() is None
+        time.sleep(1e-3)
+      process.kill()
+    for path in out.glob("*.array_record"):
+      assert path.read_bytes() == (tmp_path / "whole" / path.name).read_bytes()
+  assert subprocess.run(command, check=False).returncode == 0
+  assert contents(out) == contents(tmp_path / "whole")
