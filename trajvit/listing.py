@@ -7,7 +7,7 @@ from trajvit.data.augment import AUGMENTATIONS
 from trajvit.data.benchmarks import BENCHMARKS
 from trajvit.data.sampling import SAMPLERS
 from trajvit.decoders import DECODERS
-from trajvit.encoders import ENCODERS, TEXT_ENCODERS
+from trajvit.encoders import ENCODERS, TEXT_ENCODERS, VISION_ENCODERS
 from trajvit.evaluators import EVALUATORS
 from trajvit.layers.attention_methods import ATTENTIONS
 from trajvit.layers.stems import STEMS
@@ -40,6 +40,7 @@ TABLES = {
   "model.encoder.pattern.name": PATTERNS,
   "model.encoder.pattern.order.name": ORDERS,
   "model.text.name": TEXT_ENCODERS,
+  "model.vision.name": VISION_ENCODERS,
   "model.features.name": FEATURES,
   "model.adapter.name": ADAPTERS,
   "model.reconstruction.quantizer.name": QUANTIZERS,

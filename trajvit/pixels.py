@@ -13,6 +13,11 @@ from typing import NamedTuple
 NORMALIZATIONS = {
   "symmetric": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
   "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+  # What CLIP was trained on (arXiv:2103.00020), as its release has it.
+  "clip": (
+    (0.48145466, 0.4578275, 0.40821073),
+    (0.26862954, 0.26130258, 0.27577711),
+  ),
 }
 LEVELS = 255
 # The largest weight of a channel: deviations are exact to a part in a thousand.

@@ -1,12 +1,14 @@
-"""Encoders: Tokens -> Tokens, and text towers: Text -> features.
+"""Encoders: Tokens -> Tokens, and towers: Text or frames -> features.
 
-`ENCODERS` and `TEXT_ENCODERS` are what a config can name.
+`ENCODERS`, `TEXT_ENCODERS` and `VISION_ENCODERS` are what a config can name.
 """
 
+from trajvit.encoders.convnext import ConvNeXt
 from trajvit.encoders.factorized_vit import FactorizedViT
 from trajvit.encoders.lookup_vit import LookupViT
 from trajvit.encoders.text import BertEncoder, TextTransformer
 from trajvit.encoders.token_learner_vit import TokenLearnerViT
+from trajvit.encoders.vision import VisionTransformer
 from trajvit.encoders.vit import ViT
 from trajvit.table import Table
 
@@ -22,4 +24,8 @@ ENCODERS = Table(
 
 TEXT_ENCODERS = Table(
   "text encoder", {"transformer": TextTransformer, "bert": BertEncoder}
+)
+
+VISION_ENCODERS = Table(
+  "vision encoder", {"convnext": ConvNeXt, "vit": VisionTransformer}
 )

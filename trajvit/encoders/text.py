@@ -1,20 +1,33 @@
 """Text towers: Text -> one feature vector a caption."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from trajvit.layers.attention_methods.context import Context
 from trajvit.layers.block import Block
+from trajvit.layers.linear import Linear
 from trajvit.layers.norm import LayerNorm
 from trajvit.layers.sizes import transformer_size
 from trajvit.layers.stack import Stack
-from trajvit.ops.attention import AttentionMask
+from trajvit.ops.attention import AttentionMask, from_pattern, sequence
+from trajvit.ops.attention.patterns import FrameCausal
 from trajvit.types import Text
+
+POOLS = ("mean", "first", "last")
 
 
 class TextTransformer(nnx.Module):
   """Pre-norm Transformer over words, trained from scratch with the video tower.
+
+  It also takes the weights of other contrastive models: CLIP's
+  (arXiv:2103.00020) is `causal`, with `pool` "last" and "quick_gelu"; SigLIP's
+  (arXiv:2303.15343) has `padding`, `pool` "last" and "gelu_tanh".
+
+  Attributes:
+    width: of the feature, `outputs` if there are any, else D.
 
   Args:
     variant: "Ti", "S", "B", "L" or "H"; the next four override its values.
@@ -22,7 +35,16 @@ class TextTransformer(nnx.Module):
     depth: number of blocks.
     num_heads: K.
     mlp_dim: hidden width of the perceptron.
-    pool: "mean" over the real words, or "first", the class token's place.
+    pool: "mean" over the real words; "first", the class token's place; or
+      "last", that of the last real word.
+    causal: whether a word reads none behind it. The real words of a caption are
+      then its first: none reads padding.
+    padding: word id that stands in the place of padding and is read as all
+      others, for weights that were trained so; None: padding is not read.
+    activation: of the perceptron, see `layers.mlp`.
+    epsilon: of the layer norms.
+    outputs: E of a linear map of the feature; None is no map.
+    outputs_bias: whether the map has a bias.
     remat: what of a block is computed twice, see `layers.remat`.
     vocab_size: number of word ids.
     text_length: L, words a caption at most.
@@ -39,16 +61,24 @@ class TextTransformer(nnx.Module):
     num_heads: int | None = None,
     mlp_dim: int | None = None,
     pool: str = "mean",
+    causal: bool = False,
+    padding: int | None = None,
+    activation: str = "gelu",
+    epsilon: float = 1e-6,
+    outputs: int | None = None,
+    outputs_bias: bool = False,
     remat: str | bool = "none",
     vocab_size: int,
     text_length: int,
     dtype=jnp.float32,
     rngs: nnx.Rngs,
   ):
-    if pool not in ("mean", "first"):
-      raise ValueError(f"pool must be 'mean' or 'first', got {pool!r}")
+    if pool not in POOLS:
+      raise ValueError(f"pool must be one of {', '.join(POOLS)}, got {pool!r}")
     size = transformer_size(variant, width, depth, num_heads, mlp_dim)
-    self.width, self.pool, self.dtype = size.width, pool, dtype
+    self.width = size.width if outputs is None else outputs
+    self.pool, self.dtype = pool, dtype
+    self.causal, self.padding = causal, padding
     init = nnx.initializers.normal(0.05)
     self.embedding = nnx.Param(init(rngs.params(), (vocab_size, size.width)))
     init = nnx.initializers.normal(0.02)
@@ -56,23 +86,48 @@ class TextTransformer(nnx.Module):
 
     def block(rngs):
       return Block(
-        size.width, size.num_heads, size.mlp_dim, dtype=dtype, rngs=rngs
+        size.width,
+        size.num_heads,
+        size.mlp_dim,
+        activation=activation,
+        epsilon=epsilon,
+        dtype=dtype,
+        rngs=rngs,
       )
 
     self.blocks = Stack(block, size.depth, remat=remat, rngs=rngs)
-    self.norm = LayerNorm(size.width, dtype=dtype)
+    self.norm = LayerNorm(size.width, epsilon=epsilon, dtype=dtype)
+    self.project = (
+      None
+      if outputs is None
+      else Linear(
+        size.width, outputs, bias=outputs_bias, dtype=dtype, rngs=rngs
+      )
+    )
 
   def __call__(self, text: Text) -> jax.Array:
-    """Returns [B, D] for `ids` [B, L].
+    """Returns [B, D], or [B, E] of the linear map, for `ids` [B, L].
 
     Raises:
       ValueError: captions are longer than the position table.
     """
+    if self.padding is not None:
+      ids = jnp.where(text.mask, text.ids, self.padding)
+      text = Text(ids, jnp.ones_like(text.mask))
     length = text.ids.shape[-1]
     x = _embed(self.embedding, text.ids) + _prefix(self.position, length)
-    x, _ = self.blocks(x.astype(self.dtype), _real_words(text))
-    x = self.norm(x)
-    return x[:, 0] if self.pool == "first" else _mean(x, text.mask)
+    read = _causal(length) if self.causal else _real_words(text)
+    x, _ = self.blocks(x.astype(self.dtype), read)
+    x = self._pooled(self.norm(x), text.mask)
+    return x if self.project is None else self.project(x)
+
+  def _pooled(self, x, mask):
+    if self.pool == "mean":
+      return _mean(x, mask)
+    if self.pool == "first":
+      return x[:, 0]
+    last = jnp.maximum(mask.sum(1) - 1, 0)
+    return jnp.take_along_axis(x, last[:, None, None], axis=1)[:, 0]
 
 
 class BertEncoder(nnx.Module):
@@ -147,6 +202,12 @@ class BertEncoder(nnx.Module):
 
 def _real_words(text):
   return Context(mask=AttentionMask(keys=text.mask))
+
+
+def _causal(length):
+  words = sequence(length)
+  words = dataclasses.replace(words, t=words.index)
+  return Context(mask=from_pattern(FrameCausal(), words))
 
 
 def _embed(table, ids):

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from flax import nnx
 
-from trajvit.encoders import ENCODERS, TEXT_ENCODERS
+from trajvit.encoders import ENCODERS, TEXT_ENCODERS, VISION_ENCODERS
 from trajvit.layers.sizes import transformer_size
 from trajvit.models.autoencoder import Autoencoder
 from trajvit.models.build_reconstruction import build_reconstruction
@@ -13,7 +13,9 @@ from trajvit.models.features import FEATURES
 from trajvit.models.probe import Probe
 from trajvit.models.regions import build_regions
 from trajvit.models.segmenter import SegmenterModel
+from trajvit.models.towers import Towers
 from trajvit.models.traj_adapter import ADAPTERS
+from trajvit.models.video_encoder import VideoEncoder
 from trajvit.models.video_text import VideoText
 from trajvit.reducers import REDUCERS
 from trajvit.table import Table, check_arguments
@@ -63,17 +65,7 @@ def video_text(
   clip = dict(
     normalization=normalization, clip_shape=clip_shape, max_tracks=max_tracks
   )
-  grid = _token_grid(tokenizer, **clip)
-  encoder = ENCODERS.build(
-    with_reducers(encoder, **grid, **shared), **grid, **shared
-  )
-  tokenizer = TOKENIZERS.build(
-    tokenizer,
-    width=encoder.width,
-    num_heads=encoder.num_heads,
-    **clip,
-    **shared,
-  )
+  tokenizer, encoder = _video_tower(tokenizer, encoder, **clip, **shared)
   text = TEXT_ENCODERS.build(
     text, vocab_size=vocab_size, text_length=text_length, **shared
   )
@@ -88,6 +80,44 @@ def video_text(
       **shared,
     )
   return VideoText(tokenizer, encoder, text, **options)
+
+
+def video_encoder(
+  *,
+  tokenizer: dict,
+  encoder: dict,
+  normalization: str = "symmetric",
+  dtype: str = "float32",
+  rngs: nnx.Rngs,
+  clip_shape: tuple[int, int, int],
+  max_tracks: int,
+  **options,
+) -> VideoEncoder:
+  """A video tower alone, from elsewhere: no text, no head, and no loss.
+
+  Args:
+    tokenizer: spec of an entry in TOKENIZERS, offered what `video_text` offers.
+    encoder: likewise, of an entry in ENCODERS.
+    normalization: of the frames, a name in NORMALIZATIONS.
+    dtype: "float32" or "bfloat16", of the products.
+    rngs: holds the key of the initial values.
+    clip_shape: (T, H, W).
+    max_tracks: M.
+    **options: of `VideoEncoder`.
+  """
+  check_arguments("model 'video_encoder'", VideoEncoder, options)
+  shared = dict(dtype=_dtype(dtype), rngs=rngs)
+  tokenizer, encoder = _video_tower(
+    tokenizer,
+    encoder,
+    normalization=normalization,
+    clip_shape=clip_shape,
+    max_tracks=max_tracks,
+    **shared,
+  )
+  return VideoEncoder(
+    tokenizer, encoder, normalization=normalization, **options
+  )
 
 
 def autoencoder(
@@ -134,6 +164,23 @@ def autoencoder(
     **shared,
   )
   return Autoencoder(tokenizer, found, normalization=normalization, **options)
+
+
+def _video_tower(tokenizer, encoder, *, dtype, rngs, **clip):
+  """The two modules of a video tower, from their specs."""
+  shared = dict(dtype=dtype, rngs=rngs)
+  grid = _token_grid(tokenizer, **clip)
+  encoder = ENCODERS.build(
+    with_reducers(encoder, **grid, **shared), **grid, **shared
+  )
+  tokenizer = TOKENIZERS.build(
+    tokenizer,
+    width=encoder.width,
+    num_heads=encoder.num_heads,
+    **clip,
+    **shared,
+  )
+  return tokenizer, encoder
 
 
 def with_reducers(encoder: dict, **shared) -> dict:
@@ -277,6 +324,41 @@ def feature_net(
   return FeatureNet(dtype=_dtype(dtype), rngs=rngs, **options)
 
 
+def towers(
+  *,
+  vision: dict | None = None,
+  text: dict | None = None,
+  dtype: str = "float32",
+  rngs: nnx.Rngs,
+  clip_shape: tuple[int, int, int],
+  vocab_size: int,
+  text_length: int,
+  **options,
+) -> Towers:
+  """Image, video or text towers in the shapes of released weights.
+
+  Args:
+    vision: spec of an entry in VISION_ENCODERS. It is offered the `size` of
+      the clips' frames. None makes none.
+    text: spec of an entry in TEXT_ENCODERS, likewise.
+    dtype: "float32" or "bfloat16", of the products.
+    rngs: holds the key of the initial values.
+    clip_shape: (T, H, W).
+    vocab_size: number of word ids.
+    text_length: L.
+    **options: of `Towers`.
+  """
+  check_arguments("model 'towers'", Towers, options)
+  shared = dict(dtype=_dtype(dtype), rngs=rngs)
+  if vision is not None:
+    vision = VISION_ENCODERS.build(vision, size=clip_shape[1], **shared)
+  if text is not None:
+    text = TEXT_ENCODERS.build(
+      text, vocab_size=vocab_size, text_length=text_length, **shared
+    )
+  return Towers(vision, text, **options)
+
+
 MODELS = Table(
   "model",
   {
@@ -285,6 +367,7 @@ MODELS = Table(
     "feature_net": feature_net,
     "probe": probe,
     "segmenter": segmenter,
+    "towers": towers,
     "video_text": video_text,
   },
 )

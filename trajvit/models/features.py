@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from trajvit.encoders import ENCODERS
+from trajvit.encoders import ENCODERS, VISION_ENCODERS
 from trajvit.layers.stems import STEMS
 from trajvit.models.normalization import known_normalization, normalize
+from trajvit.models.towers import windows_mask
 from trajvit.ops.tokens import zero_masked_frames
 from trajvit.table import Table
 from trajvit.tokenizers import TOKENIZERS
@@ -90,6 +91,27 @@ class StemFeatures(nnx.Module):
     return jnp.where(mask[..., None], x, 0), mask
 
 
+class TowerFeatures(nnx.Module):
+  """The patches of a vision tower of a released model.
+
+  Args:
+    vision: as in `encoders.vision`.
+    normalization: of the frames, a name in NORMALIZATIONS.
+  """
+
+  def __init__(self, vision: nnx.Module, *, normalization: str = "symmetric"):
+    self.vision, self.width = vision, vision.width
+    self.normalization = known_normalization(normalization)
+
+  def __call__(self, clip: Clip) -> tuple[jax.Array, jax.Array]:
+    """Returns features [B, t, h, w, D], zeros in padding, and their mask."""
+    clip = zero_masked_frames(normalize(clip, self.normalization))
+    x, _ = self.vision(clip.frames)
+    mask = windows_mask(clip, x.shape[1])[:, :, None, None]
+    mask = jnp.broadcast_to(mask, x.shape[:-1])
+    return jnp.where(mask[..., None], x, 0), mask
+
+
 def encoded_patches(
   *,
   tokenizer: dict,
@@ -146,6 +168,34 @@ def stem_features(
   return StemFeatures(stem, normalization=normalization)
 
 
+def tower_features(
+  *,
+  vision: dict,
+  normalization: str = "symmetric",
+  clip_shape: tuple[int, int, int],
+  dtype=jnp.float32,
+  rngs: nnx.Rngs,
+) -> TowerFeatures:
+  """Patches of a vision tower, such as that of CLIP, VideoMAE or V-JEPA 2.
+
+  Args:
+    vision: spec of an entry in VISION_ENCODERS.
+    normalization: of the frames.
+    clip_shape: (T, H, W).
+    dtype: of the products.
+    rngs: holds the key of the initial values.
+  """
+  vision = VISION_ENCODERS.build(
+    vision, size=clip_shape[1], dtype=dtype, rngs=rngs
+  )
+  return TowerFeatures(vision, normalization=normalization)
+
+
 FEATURES = Table(
-  "feature provider", {"encoder": encoded_patches, "stem": stem_features}
+  "feature provider",
+  {
+    "encoder": encoded_patches,
+    "stem": stem_features,
+    "tower": tower_features,
+  },
 )

@@ -101,6 +101,31 @@ def rotary_3d(x: jax.Array, positions: jax.Array) -> jax.Array:
   return _turn(x, angle.reshape(-1, 3 * count))
 
 
+def rotary_cells(x: jax.Array, grid: tuple[int, int, int]) -> jax.Array:
+  """Returns `x` with channels turned by the frame, row and column of a cell.
+
+  Each has 2 P channels, P = d // 6, those of the frame first. Channel c of them
+  is cos(a) x_c + sin(a) y_c, y being its pair (x_2i, x_2i+1) turned by 90
+  degrees, and a = index * 10000^(-(c mod P) / P). The two channels of a pair
+  thus have different angles, and it is no rotation: this is what the weights of
+  V-JEPA 2, arXiv:2506.09985, were trained with, and for them alone.
+
+  Args:
+    x: [..., t h w, K, d], d >= 6, in raster order.
+    grid: (t, h, w).
+  """
+  count = x.shape[-1] // 6
+  frequencies = np.tile(10000.0 ** (-np.arange(count) / count), 2)
+  cells = np.stack(np.indices(grid), -1).reshape(-1, 3, 1)
+  angle = (cells * frequencies).reshape(len(cells), 1, 6 * count)
+  turned, rest = jnp.split(x.astype(jnp.float32), [6 * count], axis=-1)
+  even, odd = turned[..., 0::2], turned[..., 1::2]
+  quarter = jnp.stack([-odd, even], axis=-1).reshape(turned.shape)
+  cosine, sine = (f(angle).astype(np.float32) for f in (np.cos, np.sin))
+  turned = turned * cosine + quarter * sine
+  return jnp.concatenate([turned, rest], axis=-1).astype(x.dtype)
+
+
 def _turn(x, angle):
   """Turns pair i of [..., N, K, d] by `angle` [..., N, pairs], in float32."""
   angle = angle[..., None, :]

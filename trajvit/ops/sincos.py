@@ -1,6 +1,6 @@
 """Sines and cosines of grid indices and of noise levels, as tables.
 
-`ops.position.sinusoid` is for coordinates in [0, 1]; these two count in whole
+`ops.position.sinusoid` is for coordinates in [0, 1]; these count in whole
 cells and in steps of a diffusion, as released weights expect.
 """
 
@@ -33,6 +33,18 @@ def sincos_grid(grid: tuple[int, ...], width: int) -> np.ndarray:
     both = np.concatenate([np.sin(phase), np.cos(phase)], axis=-1)
     table[..., start : start + 2 * count] = both
   return table
+
+
+def sincos_sequence(count: int, width: int) -> np.ndarray:
+  """Returns [count, width] float32, a fixed embedding of places in a sequence.
+
+  Channels 2 i and 2 i + 1 are sine and cosine of index * 10000^(-2 i / width).
+  Source: arXiv:1706.03762, as in VideoMAE, arXiv:2203.12602.
+  """
+  pair = np.arange(width) // 2
+  phase = np.arange(count)[:, None] * 10000.0 ** (-2 * pair / width)
+  even = np.arange(width) % 2 == 0
+  return np.where(even, np.sin(phase), np.cos(phase)).astype(np.float32)
 
 
 def timestep(

@@ -68,6 +68,14 @@ class Trunk(nnx.Module):
   def __call__(self, frames: jax.Array) -> list[jax.Array]:
     """Returns a map [N, h / 2^i, w / 2^i, widths[i]] for every stage i.
 
+    The last is normalised; arguments and errors are those of `maps`.
+    """
+    features = self.maps(frames)
+    return [*features[:-1], self.norm(features[-1])]
+
+  def maps(self, frames: jax.Array) -> list[jax.Array]:
+    """Returns the same maps, of which none is normalised.
+
     Args:
       frames: [N, H, W, 3] float; h = H / stride and w = W / stride.
 
@@ -81,4 +89,4 @@ class Trunk(nnx.Module):
       x = norm(patch(x)) if i == 0 else patch(norm(x))
       x, _ = blocks(x)
       features.append(x)
-    return [*features[:-1], self.norm(x)]
+    return features
