@@ -16,6 +16,7 @@ from configs import common
 # A frame is squeezed into the square, and every clip is seen once.
 SEEN = dict(sampler="middle", augment="none")
 RESAMPLES = 1000  # for intervals of 95 %
+SOMETHING = ("something_something_v2", "train", "validation")
 
 
 def get_config(arg=""):
@@ -105,6 +106,32 @@ def _probe(evaluator: str, benchmark: str, train: str, test: str, **options):
   return build
 
 
+def _attentive(benchmark: str, train: str, test: str):
+  """Attentive probes of one block, at several learning rates in one pass."""
+  return _probe("attentive_probe", benchmark, train, test)
+
+
+def _charades(arg):
+  """Mean average precision over the classes of a video, from prompts."""
+  return dict(
+    name="multilabel",
+    data=_benchmark(arg, "charades", "test"),
+    templates="actions",
+    bootstrap=RESAMPLES,
+  )
+
+
+def _time(arg):
+  """What embeddings keep of the order of frames, and lose without it."""
+  _, train, test = SOMETHING
+  return dict(
+    name="time_probe",
+    data=_benchmark(arg, SOMETHING[0], test),
+    train=_benchmark(arg, SOMETHING[0], train),
+    bootstrap=RESAMPLES,
+  )
+
+
 def _grouping(source: str, folder: str, **data):
   """VEQ, STQ and J&F of eight frames from the first to the last."""
 
@@ -131,7 +158,6 @@ def _reconstruction(benchmark: str, split: str):
   return build
 
 
-SOMETHING = ("something_something_v2", "train", "validation")
 IMAGES = dict(images="single")
 PROTOCOLS = {
   "msrvtt_1k_a": _retrieval("msrvtt", "test_1k_a", 1),
@@ -150,6 +176,10 @@ PROTOCOLS = {
   "kinetics700": _zero_shot("kinetics700", "val", "actions"),
   "ucf101": _zero_shot("ucf101", "test_1", "actions"),
   "hmdb51": _zero_shot("hmdb51", "test_1", "actions"),
+  "charades": _charades,
+  "kinetics400_attentive": _attentive("kinetics400", "train", "val"),
+  "something_attentive": _attentive(*SOMETHING),
+  "something_time": _time,
   "kinetics400_linear": _probe("linear_probe", "kinetics400", "train", "val"),
   "kinetics400_knn": _probe("knn", "kinetics400", "train", "val"),
   "something_linear": _probe("linear_probe", *SOMETHING),

@@ -65,7 +65,7 @@ class FeatureFiles:
       lacking += sorted(prompts - set(kept.prompts))
       if not lacking:
         return kept
-      wanted |= kept.outputs.keys()
+      wanted |= {name for name in kept.outputs if not name.endswith("_mask")}
       prompts |= set(kept.prompts)
     else:
       lacking = sorted(wanted)
