@@ -40,6 +40,12 @@ def runs():
   ]
 
 
+@pytest.fixture
+def no_png(monkeypatch):
+  """Drawing takes most of the time, and is tested elsewhere."""
+  monkeypatch.setattr("trajvit.report.png.draw", lambda figure: b"\x89PNG")
+
+
 def png(path):
   Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(path)
   return path.read_bytes()
@@ -106,7 +112,7 @@ def test_equal_compute_is_read_where_the_cheaper_run_ends(runs):
   assert equal_compute(runs, "nobody") == []
 
 
-def test_other_sampling_is_said_on_the_page(tmp_path, runs):
+def test_other_sampling_is_said_on_the_page(tmp_path, runs, no_png):
   runs.append(one("other", 1.0, sampling="uniform", data_hash="e"))
   page = write_page(tmp_path / "page.html", runs, title="t").read_text()
   assert "Results of static are not in one column" in page
@@ -161,7 +167,7 @@ def test_the_page_has_everything_in_one_file(tmp_path, runs):
   assert (path.parent / "index_files" / "retrieval_examples.csv").exists()
 
 
-def test_the_command_prints_the_table(tmp_path, runs, capsys):
+def test_the_command_prints_the_table(tmp_path, runs, no_png, capsys):
   out = tmp_path / "out.html"
   paths = [str(write_run(run, tmp_path / run.path.name)) for run in runs]
   again = read_run(paths[0])

@@ -130,17 +130,10 @@ def write_pictures(
 
 def clip_panels(runs: Sequence[GroupedClips], row: int) -> list[Panel]:
   """Returns the panels of clip `row`: frames, tracks if there are any, runs."""
+  panels = data_panels(runs[0], row)
   clip = runs[0].batch.clip
   frames = legible(clip.frames[row])
-  times = [f"{seconds:.2f} s" for seconds in clip.times[row]]
-  title, detail = runs[0].names[row], f"{len(frames)} frames"
-  panels = [Panel(title, detail, stamped(frames, times))]
-  reference = None
-  if clip.tracks is not None:
-    reference = clip.tracks[row]
-    detail = f"{_count(reference)} tracks"
-    drawn = draw_tracks(gray(frames), reference)
-    panels.append(Panel("tracks of the data", detail, drawn))
+  reference = None if clip.tracks is None else clip.tracks[row]
   for run in runs:
     labels = run.assignment[row]
     detail = f"step {run.step}, {_count(labels)} tokens"
@@ -150,6 +143,20 @@ def clip_panels(runs: Sequence[GroupedClips], row: int) -> list[Panel]:
       reference = labels
     drawn = draw_tracks(gray(frames), match_labels(labels, reference))
     panels.append(Panel(run.run, detail, drawn))
+  return panels
+
+
+def data_panels(clips: RunClips, row: int) -> list[Panel]:
+  """Returns the panels of the data: frames, and tracks if there are any."""
+  clip = clips.batch.clip
+  frames = legible(clip.frames[row])
+  times = [f"{seconds:.2f} s" for seconds in clip.times[row]]
+  title, detail = clips.names[row], f"{len(frames)} frames"
+  panels = [Panel(title, detail, stamped(frames, times))]
+  if clip.tracks is not None:
+    detail = f"{_count(clip.tracks[row])} tracks"
+    drawn = draw_tracks(gray(frames), clip.tracks[row])
+    panels.append(Panel("tracks of the data", detail, drawn))
   return panels
 
 

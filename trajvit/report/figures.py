@@ -98,7 +98,7 @@ def against_budget(runs: list[Run]) -> Figure:
           series.append(Series(name, *line, kind=LINE, number=number))
         series += [points] if at else []
       references = {run.metric(key, score.reference) for run in column.runs}
-      levels = [(x, score.reference) for x in references if x is not None]
+      levels = [(x, score.reference) for x in sorted(references - {None})]
       if series:
         x = Axis("tokens of a step, k", log=True, at=tuple(sorted(counts)))
         y = Axis(score.label)
@@ -137,7 +137,7 @@ def _front_panel(runs, column: Column, costs: Column, cost):
   corners = pareto.staircase(kept, max(x for x, _ in points))
   front = Series("Pareto front", *zip(*corners, strict=True), kind=STEPS)
   found = {shown.chance(run, column.key, score) for run in costs.runs}
-  levels = [(level, "chance") for level in found if level is not None]
+  levels = [(level, "chance") for level in sorted(found - {None})]
   title = ", ".join([column.label, *costs.spelled])
   x, y = Axis(cost.axis, log=True), Axis(score.axis, low=score.lowest)
   return [Panel(title, x, y, (front, *series), tuple(levels))]
@@ -153,27 +153,21 @@ def _spread(runs, group, x, seeds, ends) -> Series:
     seeds: the values of each point.
     ends: of each point the confidence interval of a single seed, or None.
   """
+  bars = [
+    end if end and len(values) == 1 else (min(values), max(values))
+    for values, end in zip(seeds, ends, strict=True)
+  ]
   count = len(group)
-  low, high = (
-    zip(
-      *[
-        end if end and len(values) == 1 else (min(values), max(values))
-        for values, end in zip(seeds, ends, strict=True)
-      ],
-      strict=True,
-    )
-    if seeds
-    else ((), ())
-  )
+  note = f"{count} seed{'s' * (count > 1)}, {_tracks(group[0])}"
   return Series(
     name=group[0].name,
     x=tuple(x),
     y=tuple(statistics.mean(values) for values in seeds),
-    low=low,
-    high=high,
+    low=tuple(low for low, _ in bars),
+    high=tuple(high for _, high in bars),
     number=number_of(runs, group[0]),
     baseline=group[0].is_random,
-    notes=(f"{count} seed{'s' * (count > 1)}, {_tracks(group[0])}",) * len(x),
+    notes=(note,) * len(bars),
   )
 
 

@@ -78,8 +78,7 @@ def write_page(
   folder.mkdir(parents=True, exist_ok=True)
   files = _Files(folder)
   parts = {"Results": _results(runs, files)}
-  for heading, found in _figures(runs, files).items():
-    parts[heading] = found
+  parts |= _figures(runs, files)
   if ours and (rows := _equal_compute(runs, ours)):
     parts["At equal training compute"] = rows
   for section in sections:
@@ -198,18 +197,16 @@ def _differences(runs, files) -> str:
 
 def _provenance(runs) -> str:
   """Where the numbers come from: of the first result."""
-  manifests = [x["manifest"] for run in runs for x in run.evals.values()]
-  if not manifests:
+  found = [(run, x["manifest"]) for run in runs for x in run.evals.values()]
+  if not found:
     return "None of the runs has been evaluated."
-  first = manifests[0]
+  run, first = found[0]
   versions = ", ".join(f"{k} {v}" for k, v in first["versions"].items())
   text = f"Device {first['device']}; commit {first['commit']}; {versions}."
-  same = all(
-    [x[name] for name in ("device", "commit", "versions")]
-    == [first[name] for name in ("device", "commit", "versions")]
-    for x in manifests
-  )
-  return text if same else f"{runs[0].name}: {text} Others differ, see below."
+  told = ("device", "commit", "versions")
+  if all(x[name] == first[name] for _, x in found for name in told):
+    return text
+  return f"{run.name}: {text} Others differ, see below."
 
 
 def _metric_names(runs):

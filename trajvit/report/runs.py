@@ -29,10 +29,15 @@ class Run:
   evals: dict
 
   @property
+  def reads_tracks(self) -> bool:
+    """Whether the tokens are tracks that come with a clip."""
+    tokenizer = self.config["model"].get("tokenizer", {"name": "none"})
+    return tokenizer["name"].startswith("trajectory")
+
+  @property
   def tracks(self) -> str:
     """Where the model's tracks come from: it decides what a result is worth."""
-    tokenizer = self.config["model"].get("tokenizer", {"name": "none"})
-    if not tokenizer["name"].startswith("trajectory"):
+    if not self.reads_tracks:
       return "none used"
     truth = {
       result["manifest"].get("tracks_are_ground_truth")

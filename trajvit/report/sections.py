@@ -8,10 +8,17 @@ from PIL import Image
 
 from trajvit.data.overlay import legible, save_animation
 from trajvit.report import draw, masks, reconstruct
-from trajvit.report.clips import RunClips, check_same_clips
+from trajvit.report.clips import (
+  RunClips,
+  check_same_clips,
+  choose_evaluation,
+  read_clips,
+)
 from trajvit.report.page import Picture, Section
 from trajvit.report.pictures import Panel, sheet, stamped
-from trajvit.report.runs import Run
+from trajvit.report.runs import Run, names_of
+from trajvit.training.config import read_config
+from trajvit.training.workdir import read_run_config
 
 
 def drawn_sections(runs: list[Run], clips: int) -> list[Section]:
@@ -29,18 +36,39 @@ def drawn_sections(runs: list[Run], clips: int) -> list[Section]:
 
 
 def _trajectories(runs, clips) -> Section:
+  """What tokens own; those that are tracks of the data are drawn as such."""
+  reading = [run for run in runs if run.reads_tracks]
   found, notes = _tried(
-    runs, lambda run: draw.group_clips(run.path, None, clips)
+    [run for run in runs if not run.reads_tracks],
+    lambda run: draw.group_clips(run.path, None, clips),
   )
+  drawn = [(alike, draw.clip_panels) for alike in _alike(found)]
+  if reading:
+    names = ", ".join(names_of(reading))
+    notes.insert(0, f"Tokens are the tracks of the data: {names}.")
+  if reading and not found:
+    drawn = [([_as_read(reading[0], clips)], _tracks_of_data)]
   pictures = []
-  for number, alike in enumerate(_alike(found)):
+  for number, (alike, panels_of) in enumerate(drawn):
     for row in np.flatnonzero(alike[0].batch.valid):
       name = f"trajectories_{number}_{alike[0].evaluation}_{row}.png"
       names = ", ".join(one.run for one in alike)
       caption = f"{alike[0].names[row]}: which token owns what, {names}"
-      image = sheet(draw.clip_panels(alike, row))
+      image = sheet(panels_of(alike, row))
       pictures.append(Picture(name, caption, _png(image)))
   return Section("Trajectories", pictures, notes)
+
+
+def _as_read(run: Run, count: int) -> RunClips:
+  """The first clips of a run's first evaluation of grouping, or of any."""
+  config = read_config(read_run_config(run.path))
+  key = choose_evaluation(config, None, "grouping")
+  batch, names = read_clips(config, key, count)
+  return RunClips(run.path.name, run.metrics[-1]["step"], key, names, batch)
+
+
+def _tracks_of_data(alike, row):
+  return draw.data_panels(alike[0], row)
 
 
 def _masks(runs) -> Section:
@@ -69,8 +97,9 @@ def _remade(runs, clips) -> Section:
   for number, alike in enumerate(_alike(found)):
     for row in np.flatnonzero(alike[0].batch.valid):
       frames = alike[0].batch.clip.frames.shape[1]
+      columns = 1 + max(len(run.made) for run in alike)
       sheets = [
-        sheet(_budget_panels(alike, row, time), columns=len(alike[0].made) + 1)
+        sheet(_budget_panels(alike, row, time, columns), columns=columns)
         for time in range(frames)
       ]
       name = f"reconstructions_{number}_{alike[0].evaluation}_{row}"
@@ -83,9 +112,8 @@ def _remade(runs, clips) -> Section:
   return Section("Reconstructions", pictures, notes)
 
 
-def _budget_panels(alike, row, time) -> list[Panel]:
+def _budget_panels(alike, row, time, columns) -> list[Panel]:
   """A panel a run: the clip at a time, and what comes back at each budget."""
-  most = max(len(run.made) for run in alike)
   panels = []
   for run in alike:
     original = run.batch.clip.frames[row, time]
@@ -96,7 +124,7 @@ def _budget_panels(alike, row, time) -> list[Panel]:
       "all tokens" if budget is None else f"k = {budget}" for budget in run.made
     ]
     frames = stamped(frames, texts)
-    missing = ((0, most + 1 - len(frames)), *[(0, 0)] * 3)
+    missing = ((0, columns - len(frames)), *[(0, 0)] * 3)
     frames = np.pad(frames, missing, constant_values=255)
     panels.append(Panel(run.run, f"step {run.step}", frames))
   return panels
