@@ -70,6 +70,23 @@ class Encoder:
     """
     return self._run("encode", video, tracks)
 
+  def check(self, frames, tracks=None) -> None:
+    """Raises ValueError unless `encode` takes these arrays, of one clip or B.
+
+    Args:
+      frames: as in `encode`, no file.
+      tracks: as in `encode`; None is refused where tracks are read.
+    """
+    clip, _ = as_frames(frames, self.preprocessing)
+    needed = self.preprocessing["tracks"] is not None
+    if needed != (tracks is not None):
+      raise ValueError(
+        f"this encoder reads {'' if needed else 'no '}tracks, got "
+        f"{'none' if tracks is None else 'tracks'}"
+      )
+    if needed:
+      as_tracks(tracks, len(clip), self.preprocessing)
+
   def encode_long(
     self,
     video,
