@@ -18,7 +18,7 @@ def labels(*runs, key="static", **options):
 
 def test_equal_manifests_share_a_column():
   assert labels(run("a"), run("b")) == ["static"]
-  assert explain(split([run("a"), run("b")], "static")) == ""
+  assert explain([run("a"), run("b")], ["static"]) == []
   assert labels(run("a"), key="nothing") == []
 
 
@@ -30,9 +30,9 @@ def test_other_sampling_is_another_column_and_the_page_says_so():
     "static, uniform",
   ]
   assert [[one.name for one in x.runs] for x in columns] == [["a", "c"], ["b"]]
-  sentence = explain(columns)
-  assert "not in one column" in sentence
-  assert "(middle: a, c; uniform: b)" in sentence
+  (sentence,) = explain(runs, ["static"])
+  assert sentence.startswith("Results of static are not in one column")
+  assert "(sampling middle: a, c; sampling uniform: b)" in sentence
 
   found = comparison(runs)
   first = [cell.text for cell in found.column("static, middle t2v R@1")]
@@ -108,8 +108,18 @@ def test_time_and_memory_depend_on_the_machine():
     "cost, cpu x 1",
     "cost, gpu x 1",
   ]
+  (sentence,) = explain(runs, ["cost"], machine=True)
+  assert sentence.startswith("Time and memory are not in one column")
   runs[1] = make_run("b", dict(cost=cost(8, 1.0) | dict(batch_size=4.0)))
   assert labels(*runs, key="cost", machine=True)[1] == "cost, batches of 4"
+
+
+def test_evaluations_that_are_split_alike_share_a_sentence():
+  two = dict(static=gallery(1.0), moving=gallery(1.0))
+  runs = [make_run("a", two), make_run("b", two, views=2)]
+  (sentence,) = explain(runs, ["static", "moving"])
+  assert sentence.startswith("Results of static, moving are")
+  assert "(views not told: a; views 2: b)" in sentence
 
 
 def test_a_condition_is_spelled_shortly():

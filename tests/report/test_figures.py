@@ -75,13 +75,18 @@ def test_what_is_not_alike_has_panels_of_its_own(runs):
     sampling="uniform",
     device="gpu x 1",
   )
-  again = make_run("again", {})
-  again.evals.update(other.evals)
-  figure = against_cost([*runs, other, again], shown.COSTS[0])
+  figure = against_cost([*runs, other], shown.COSTS[0])
   assert [panel.title for panel in figure.panels] == [
     "static, middle",
     "static, uniform",
   ]
+
+
+def test_one_method_among_several_makes_no_panel(runs):
+  runs[0].evals["probe"] = runs[0].evals["static"]
+  titles = [x.title for x in against_cost(runs, shown.COSTS[0]).panels]
+  assert titles == ["static"]
+  assert len(against_cost(runs[2:3], shown.COSTS[0]).panels) == 1
 
 
 def test_a_confidence_interval_is_the_bar_of_a_single_run(runs):

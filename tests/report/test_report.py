@@ -115,8 +115,8 @@ def test_equal_compute_is_read_where_the_cheaper_run_ends(runs):
 def test_other_sampling_is_said_on_the_page(tmp_path, runs, no_png):
   runs.append(one("other", 1.0, sampling="uniform", data_hash="e"))
   page = write_page(tmp_path / "page.html", runs, title="t").read_text()
-  assert "Results of static are not in one column" in page
-  assert "middle: ours, pixels, vit; uniform: other" in page
+  assert "Results of static, cost are not in one column" in page
+  assert "middle: ours, pixels, vit; sampling uniform: other" in page
   assert "static, uniform t2v R@1" in page
   assert ">sampling</th>" in page
 

@@ -7,6 +7,7 @@ manifest of a result is for: every field of it counts, but for those below.
 
 import dataclasses
 import json
+from collections.abc import Iterable
 
 from trajvit.report.runs import Run, names_of
 
@@ -105,23 +106,39 @@ def conditions(run: Run, key: str, *, machine: bool = False) -> dict:
   return found
 
 
-def explain(columns: list[Column], what: str = "") -> str:
-  """Returns a sentence on what sets columns apart, "" for a single one.
+def explain(
+  runs: list[Run], keys: Iterable[str], *, machine: bool = False
+) -> list[str]:
+  """Returns sentences on what sets columns apart, [] where nothing does.
 
   Args:
-    columns: of one evaluation.
-    what: numbers of it that the sentence is about; "" = all.
+    runs: of the page.
+    keys: of evaluations; those that are split alike share a sentence.
+    machine: see `split`; the sentence is then about time and memory.
   """
-  if len(columns) < 2:
-    return ""
-  parts = [
-    f"{', '.join(column.spelled)}: {', '.join(names_of(column.runs))}"
-    for column in columns
+  found = {}
+  for key in keys:
+    columns = split(runs, key, machine=machine)
+    if len(columns) > 1:
+      parts = [
+        f"{_told(column)}: {', '.join(names_of(column.runs))}"
+        for column in columns
+      ]
+      found.setdefault("; ".join(parts), []).append(key)
+  return [
+    ("Time and memory" if machine else f"Results of {', '.join(alike)}")
+    + f" are not in one column, as they were not made alike ({parts})."
+    for parts, alike in found.items()
   ]
-  return (
-    f"{what or f'Results of {columns[0].key}'} are not in one column, as they "
-    f"were not made alike ({'; '.join(parts)})."
-  )
+
+
+def _told(column: Column) -> str:
+  """What sets a column apart, with a word on what it is about."""
+  words = [
+    f"sampling {found}" if field == "sampling" else spell(field, found)
+    for field, found in column.apart.items()
+  ]
+  return ", ".join(words)
 
 
 def spell(field: str, value: object) -> str:

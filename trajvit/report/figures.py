@@ -113,7 +113,10 @@ def number_of(runs: list[Run], run: Run) -> int:
 
 
 def _front_panel(runs, column: Column, costs: Column, cost):
-  """[Panel] of the methods with both numbers; [] for one among others."""
+  """[Panel] of the methods with both numbers.
+
+  [] where a single one of several has them, unless it has a column of its own.
+  """
   score = shown.headline(list(column.runs), column.key)
   if score is None:
     return []
@@ -131,7 +134,8 @@ def _front_panel(runs, column: Column, costs: Column, cost):
       mean = [statistics.mean(x)]
       series.append(_spread(runs, members, mean, [y], [ends]))
       points.append((mean[0], series[-1].y[0]))
-  if len(points) < min(2, len(group_runs(runs))):
+  enough = 1 if column.apart else min(2, len(group_runs(runs)))
+  if len(points) < enough:
     return []
   kept = [points[i] for i in pareto.front(*zip(*points, strict=True))]
   corners = pareto.staircase(kept, max(x for x, _ in points))

@@ -113,14 +113,12 @@ def _results(runs, files) -> str:
   caption = "± is half the distance between the lowest and the highest seed"
   if any(name.endswith("_low") for name in _metric_names(runs)):
     caption += "; in brackets, the confidence interval of a single run"
-  keys = [*shown.result_keys(runs), shown.COST]
-  minds = [explain(split(runs, key)) for key in keys]
-  machine = split(runs, shown.COST, machine=True)
-  if not minds[-1]:
-    minds.append(explain(machine, "Time and memory"))
+  minds = explain(runs, [*shown.result_keys(runs), shown.COST])
+  if len(split(runs, shown.COST)) == 1:
+    minds += explain(runs, [shown.COST], machine=True)
   minds += unlike_seeds(runs)
   return (
-    "".join(f'<p class="mind">{markup.escape(x)}</p>' for x in minds if x)
+    "".join(f'<p class="mind">{markup.escape(x)}</p>' for x in minds)
     + markup.table(table.comparison(runs), f"{caption}.")
     + _saves(files.csv("results", table.run_rows(runs)))
     + f'<p class="note">{markup.escape(_provenance(runs))}</p>'

@@ -26,7 +26,7 @@ _MARKERS = {
   "diamond": "D",
   "down": "v",
 }
-_COLUMNS = 4
+_COLUMNS = 3
 
 
 def draw(figure: Figure) -> bytes:
