@@ -120,6 +120,6 @@ def test_a_pass_is_shared_out():
   predict = make_predict(apply, mesh)
   batch, _ = loader(8).batch(range(8))
   batch = dataclasses.replace(batch, text=None)
-  lowered = _outputs.lower(predict, ("video_embedding",), variables(), batch)
+  lowered = _outputs.lower(predict, ("video",), variables(), batch)
   text = lowered.compile().as_text()
   assert f"f32[1,{WIDTH}]" in text and "all-gather" in text

@@ -42,6 +42,9 @@ def test_the_tokenizer_is_one_line(batch, nnx_mode, tokenizer):
     assert outputs[name].shape == (3, 8)
     norm = jnp.linalg.norm(outputs[name], axis=-1)
     np.testing.assert_allclose(norm, 1, rtol=1e-5)
+  entered, encoded = outputs["tokens"], outputs["encoded"]
+  assert encoded.features.shape == (3, 1 + entered.mask.shape[1], 16)
+  np.testing.assert_array_equal(encoded.mask[:, 1:], entered.mask)
   np.testing.assert_allclose(
     jax.jit(model.encode_video)(batch.clip),
     outputs["video_embedding"],

@@ -1,6 +1,7 @@
 """Evaluators: (predict, variables) -> metrics."""
 
 from trajvit.evaluators.adaptive_length import AdaptiveLength
+from trajvit.evaluators.attentive_probe import AttentiveProbe
 from trajvit.evaluators.classification import Classification
 from trajvit.evaluators.collapse import Collapse
 from trajvit.evaluators.cost import Cost
@@ -19,6 +20,7 @@ EVALUATORS = Table(
   "evaluator",
   {
     "adaptive_length": AdaptiveLength,
+    "attentive_probe": AttentiveProbe,
     "classification": Classification,
     "collapse": Collapse,
     "cost": Cost,

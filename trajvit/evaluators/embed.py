@@ -6,6 +6,7 @@ import functools
 from collections.abc import Iterable, Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from trajvit.evaluators.features import Features
@@ -14,11 +15,17 @@ from trajvit.evaluators.views import averaged
 from trajvit.types import Batch, Clip, Text
 
 # What can be asked for -> the output of the model. "video@4" is "video" of the
-# first 4 nested tokens of a step.
+# first 4 nested tokens of a step. Tokens are many: they are kept in float16.
 OUTPUTS = {
   "video": "video_embedding",
   "text": "text_embedding",
   "logits": "logits",
+  "tokens": "encoded",
+  "tokens_mask": "encoded",
+}
+_READ = {
+  "tokens": lambda tokens: tokens.features.astype(jnp.float16),
+  "tokens_mask": lambda tokens: tokens.mask,
 }
 
 
@@ -152,13 +159,13 @@ def embed_texts(
     outputs, _ = jax.device_get(
       _outputs(
         predict,
-        ("text_embedding",),
+        ("text",),
         variables,
         Batch(clip=blank, text=Text(ids, mask)),
       )
     )
-    _check_text(outputs["text_embedding"], mask)
-    parts.append(outputs["text_embedding"][0, : len(rows)])
+    _check_text(outputs["text"], mask)
+    parts.append(outputs["text"][0, : len(rows)])
   return np.concatenate(parts), sum(bool(lost) for *_, lost in encoded)
 
 
@@ -178,7 +185,7 @@ def _parse(name: str) -> tuple[str, int | None]:
   kind, at, budget = name.partition("@")
   if kind not in OUTPUTS or (at and not budget.isdecimal()):
     raise ValueError(f"expected one of {', '.join(OUTPUTS)}, got {name!r}")
-  return OUTPUTS[kind], int(budget) if budget else None
+  return kind, int(budget) if budget else None
 
 
 def _made(predict, variables, batch, asked):
@@ -187,7 +194,7 @@ def _made(predict, variables, batch, asked):
     batch = dataclasses.replace(batch, text=None)
   made, overflow = {}, 0
   for budget in sorted({b for _, b in asked.values()}, key=lambda b: b or 0):
-    names = {name: out for name, (out, b) in asked.items() if b == budget}
+    names = {name: kind for name, (kind, b) in asked.items() if b == budget}
     outputs, lost = jax.device_get(
       _outputs(
         predict,
@@ -196,22 +203,23 @@ def _made(predict, variables, batch, asked):
         with_budget(batch, budget),
       )
     )
-    made |= {name: outputs[out] for name, out in names.items()}
+    made |= {name: outputs[kind] for name, kind in names.items()}
     overflow += int(lost)
   return made, overflow
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _outputs(predict, names, variables, batch):
+def _outputs(predict, kinds, variables, batch):
   outputs = predict(variables, batch)
-  absent = [name for name in names if name not in outputs]
+  absent = sorted({OUTPUTS[kind] for kind in kinds} - outputs.keys())
   if absent:
     raise ValueError(
       f"the model gives no {', '.join(absent)}; it gives "
       f"{', '.join(sorted(outputs))}"
     )
   lost = outputs.get("metrics", {}).get("packing/overflow_tokens", 0)
-  return {name: outputs[name] for name in names}, lost
+  found = {kind: outputs[OUTPUTS[kind]] for kind in kinds}
+  return {k: _READ[k](x) if k in _READ else x for k, x in found.items()}, lost
 
 
 def _captions(batch: Batch, valid) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,8 @@ class Features:
   """Outputs for n clips and m captions of theirs, in NumPy.
 
   Attributes:
-    outputs: by name; "text" [m, E] float32, all others [n, ...] float32.
+    outputs: by name; "text" [m, E] float32, "tokens" [n, N, D] float16 with
+      "tokens_mask" [n, N] bool, all others [n, ...] float32.
     clip_id: [n] int32; clips with equal ids match each other's captions.
     label: [n] int32, -1 = unknown; or None where the source has no labels.
     place: [n] int64, of a clip in its source, missing ones counted.

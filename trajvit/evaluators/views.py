@@ -11,8 +11,8 @@ def averaged(features: Features, views: int) -> Features:
   """Returns one row for every clip of which all views could be read.
 
   Embeddings of norm 1 are averaged and brought to norm 1 again; logits become
-  the logarithm of their averaged probabilities. Captions are those of a clip's
-  first view, whatever else is an average.
+  the logarithm of their averaged probabilities; tokens stand side by side.
+  Captions are those of a clip's first view, whatever else is an average.
 
   Args:
     features: of a loader whose clips have so many rows each, `place` counting
@@ -70,4 +70,14 @@ def _mean_probability(logits):
   return np.log(np.maximum(share, np.finfo(share.dtype).tiny))
 
 
-_AVERAGES = {"video": _unit_mean, "logits": _mean_probability}
+def _side_by_side(x):
+  """[n, views, N, ...] to [n, views * N, ...]."""
+  return x.reshape(len(x), -1, *x.shape[3:])
+
+
+_AVERAGES = {
+  "video": _unit_mean,
+  "logits": _mean_probability,
+  "tokens": _side_by_side,
+  "tokens_mask": _side_by_side,
+}

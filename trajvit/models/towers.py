@@ -62,7 +62,7 @@ class Towers(nnx.Module):
 
     Returns:
       video_embedding: [B, E] float32 of norm 1.
-      tokens: the Tokens of all patches, encoded.
+      tokens, encoded: the Tokens of all patches, encoded.
       text_embedding: [B, E] or [B, C, E] float32 of norm 1; absent without
         text.
       temperature, bias: [] float32, with two towers; logits are similarities
@@ -73,6 +73,7 @@ class Towers(nnx.Module):
     outputs = {"aux": {}, "batch_stats": {}, "metrics": {}}
     if self.vision is not None:
       outputs["tokens"], outputs["video_embedding"] = self._see(batch.clip)
+      outputs["encoded"] = outputs["tokens"]
     if self.text is not None and batch.text is not None:
       outputs["text_embedding"] = self.encode_text(batch.text)
     if self.both:

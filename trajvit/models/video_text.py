@@ -30,6 +30,8 @@ class VideoText(nnx.Module):
     temperature: where it starts; it is learned as a logarithm.
     temperature_range: it stays inside.
     bias: where the logit bias of the sigmoid loss starts.
+    projection_bias: whether the projections into the space have one, as in
+      TrajViT's code.
     reconstruction: from the tokenizer's tokens back to frames, to be trained
       together; None makes none.
     nested: of `ops.nested.keep_probabilities`, such as `{"mode": "uniform"}`:
@@ -50,6 +52,7 @@ class VideoText(nnx.Module):
     temperature: float = 0.07,
     temperature_range: tuple[float, float] = (0.001, 0.5),
     bias: float = -10.0,
+    projection_bias: bool = False,
     reconstruction: Reconstruction | None = None,
     nested: dict | None = None,
     rngs: nnx.Rngs,
@@ -63,7 +66,7 @@ class VideoText(nnx.Module):
     self.probabilities = nested_probabilities(tokenizer, nested)
     self.pool, self.normalization = pool, known_normalization(normalization)
     self.log_range = tuple(float(np.log(x)) for x in temperature_range)
-    options = dict(bias=False, rngs=rngs)
+    options = dict(bias=projection_bias, rngs=rngs)
     self.project_video = Linear(encoder.width, embed_dim, **options)
     self.project_text = Linear(text.width, embed_dim, **options)
     self.log_temperature = nnx.Param(jnp.log(temperature))
@@ -83,6 +86,7 @@ class VideoText(nnx.Module):
       temperature: [] float32; logits are similarities divided by it.
       bias: [] float32, of the sigmoid loss.
       tokens: the Tokens that enter the first encoder stage, registers aside.
+      encoded: the Tokens that leave the last one, registers first.
       frames, target_frames: with a reconstruction, see `models.autoencoder`.
       aux: {"tokenizer": ..., "encoder": ...}, and with a reconstruction those
         of `models.autoencoder`.
@@ -104,7 +108,8 @@ class VideoText(nnx.Module):
       probabilities=self.probabilities,
       key=keys[2],
     )
-    embedding, entered, seen = self._encode(kept, batch.layout, keys[1])
+    embedding, encoded, seen = self._encode(kept, batch.layout, keys[1])
+    entered = seen.pop("tokens")
     aux = {"tokenizer": read, "encoder": seen}
     stats = {name: part.pop("batch_stats", {}) for name, part in aux.items()}
     metrics = seen.pop("metrics", {})
@@ -124,6 +129,7 @@ class VideoText(nnx.Module):
       "temperature": jnp.exp(self._log_temperature()),
       "bias": self.logit_bias[...],
       "tokens": entered,
+      "encoded": encoded,
       "aux": aux,
       "batch_stats": {name: new for name, new in stats.items() if new},
       "metrics": metrics,
@@ -148,14 +154,13 @@ class VideoText(nnx.Module):
     return self.tokenizer(self._normalize(clip))[0]
 
   def _encode(self, tokens, layout, key):
-    """The embeddings, the tokens of the first stage, and the encoder's aux."""
+    """The embeddings, the encoded tokens, and the encoder's aux."""
     encoded, aux = self.encoder(tokens, layout=layout, key=key)
-    entered = aux.pop("tokens")
     if self.pool == "cls":
       pooled = encoded.features[:, 0]
     else:
       pooled = masked_mean(encoded)
-    return unit(self.project_video(pooled)), entered, aux
+    return unit(self.project_video(pooled)), encoded, aux
 
   def _normalize(self, clip):
     return normalize(clip, self.normalization)
