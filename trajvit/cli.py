@@ -17,6 +17,10 @@ COMMANDS = {
     "trajvit.export.encode_command",
     "embeddings of all clips of a source",
   ),
+  "convert": (
+    "trajvit.interop.command",
+    "PyTorch weights to a run directory, and back",
+  ),
   "ckpt": (
     "trajvit.checkpoints.command",
     "look into checkpoints, convert and average them",

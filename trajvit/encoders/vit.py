@@ -49,6 +49,7 @@ class ViT(nnx.Module):
     passes: how often the whole encoder is applied, with the same weights. The
       released TrajViT code does it twice, for imported weights; 1 is meant.
     epsilon: of the layer norms.
+    final_epsilon: of the one that ends the encoder; None is `epsilon`.
     packing: `{"clips", "rows", "length"}`: in the stages, clips share rows of a
       fixed length, see `ops.packing`; a list has one, or None, for each stage.
       None leaves each clip a row of its own, padded. It changes no result,
@@ -89,6 +90,7 @@ class ViT(nnx.Module):
     proportional: bool = False,
     mixture_of_depths: dict | None = None,
     epsilon: float = 1e-6,
+    final_epsilon: float | None = None,
     remat: str | bool = "none",
     dtype=jnp.float32,
     rngs: nnx.Rngs,
@@ -151,7 +153,7 @@ class ViT(nnx.Module):
     init = nnx.initializers.normal(0.02)
     self.registers = nnx.Param(init(rngs.params(), (registers, size.width)))
     self.norm = (
-      LayerNorm(size.width, epsilon=epsilon, dtype=dtype)
+      LayerNorm(size.width, epsilon=final_epsilon or epsilon, dtype=dtype)
       if final_norm
       else None
     )

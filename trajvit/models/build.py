@@ -368,6 +368,7 @@ MODELS = Table(
     "probe": probe,
     "segmenter": segmenter,
     "towers": towers,
+    "video_encoder": video_encoder,
     "video_text": video_text,
   },
 )

@@ -100,23 +100,42 @@ class TrajectoryTokenizer(nnx.Module):
       )
     grid = (height // 4, width // 4)
     clip = tracked_clip(clip, grid)
-    features, stats = self._features(clip.frames, grid, train=key is not None)
+    features, stats = self.cells(clip.frames, grid, train=key is not None)
     pooled, area = pool_by_track(features, clip.tracks, self.max_tracks)
     where = COORDINATES[self.coordinates](clip.tracks, self.max_tracks)
-    where = sinusoid(where, self.width, bank=self.position_bank)
-
-    present = by_track(area > 0)  # [B M, T]
-    appearance = self.appearance(by_track(pooled), present)
-    position = self.position(by_track(where), present)
-    embedding = (appearance + position).sum(1)  # [B M, D]
-    embedding = embedding.reshape(-1, self.max_tracks, self.width)
+    embedding = self.embed(pooled, where, area > 0)
     aux = {"area": area}
     if stats:
       aux["batch_stats"] = {"stem": stats}
     return track_tokens(embedding, area, clip.tracks), aux
 
-  def _features(self, frames, grid, *, train):
-    """[B, T, H, W, 3] -> [B, T, h, w, D], and the running statistics."""
+  def embed(
+    self, pooled: jax.Array, where: jax.Array, present: jax.Array
+  ) -> jax.Array:
+    """Returns the embeddings of tracks, [B, M, D].
+
+    Args:
+      pooled: [B, T, M, D], what a track is in every frame.
+      where: [B, T, M, 2] or [B, T, M, 4], its centre or box there.
+      present: [B, T, M] bool, which frames it is read in.
+    """
+    where = sinusoid(where, self.width, bank=self.position_bank)
+    present = by_track(present)  # [B M, T]
+    appearance = self.appearance(by_track(pooled), present)
+    position = self.position(by_track(where), present)
+    embedding = (appearance + position).sum(1)  # [B M, D]
+    return embedding.reshape(pooled.shape[0], -1, self.width)
+
+  def cells(
+    self, frames: jax.Array, grid: tuple[int, int], *, train: bool = False
+  ) -> tuple[jax.Array, dict]:
+    """Returns features [B, T, h, w, D], and new running statistics.
+
+    Args:
+      frames: [B, T, H, W, 3] float.
+      grid: (h, w).
+      train: whether batch statistics are used.
+    """
     batch, count = frames.shape[:2]
     images = frames.reshape(-1, *frames.shape[2:])
     stages, stats = self.stem(images, train=train)

@@ -1,0 +1,54 @@
+r"""Writes golden/*.npz: what PyTorch models make of inputs drawn here.
+
+  PYTHONPATH=.:tests:tests/interop python tests/interop/make_golden.py
+
+It needs torch; the tests that read the files do not. A file holds the outputs,
+and names and shapes of the weights, whose numbers `drawn_weights` draws from
+their names.
+"""
+
+import json
+import pathlib
+
+import numpy as np
+import torch
+from drawn_inputs import text_inputs, trajvit_inputs
+from drawn_weights import draw_all
+from torch_parts import Bert, TwoTowers
+from torch_trajvit import TrajViT
+
+FOLDER = pathlib.Path(__file__).parent / "golden"
+
+
+def with_weights(model: torch.nn.Module) -> tuple[torch.nn.Module, dict]:
+  """The model with drawn weights, and their shapes by name."""
+  shapes = {name: list(x.shape) for name, x in model.state_dict().items()}
+  drawn = {k: torch.from_numpy(x) for k, x in draw_all(shapes).items()}
+  model.load_state_dict(drawn)
+  return model.eval(), shapes
+
+
+def tensors(inputs: dict) -> dict:
+  """The same for PyTorch."""
+  return {name: torch.from_numpy(x) for name, x in inputs.items()}
+
+
+def save(name: str, shapes: dict, **arrays) -> None:
+  FOLDER.mkdir(exist_ok=True)
+  text = np.frombuffer(json.dumps(shapes).encode(), np.uint8)
+  np.savez_compressed(FOLDER / f"{name}.npz", shapes=text, **arrays)
+
+
+def trajvit() -> None:
+  model, shapes = with_weights(
+    TwoTowers(TrajViT(), Bert(11, 8, 16, 2, 24), 32, 16, 8)
+  )
+  video = tensors(trajvit_inputs()).values()
+  found = model(*video, **tensors(text_inputs()))
+  tokens, z_v, z_t = (x.numpy() for x in found)
+  save("trajvit", shapes, tokens=tokens, z_v=z_v, z_t=z_t)
+
+
+if __name__ == "__main__":
+  with torch.no_grad():
+    trajvit()

@@ -1,0 +1,32 @@
+"""Kinds of checkpoints that are known. `KINDS` is what `--kind` can name."""
+
+import re
+from collections.abc import Iterable
+
+from trajvit.interop.kinds.kind import Kind, Plan
+from trajvit.interop.kinds.trajvit import TRAJVIT
+from trajvit.table import Table
+
+KINDS = Table("kind of checkpoint", {"trajvit-torch": TRAJVIT})
+
+__all__ = ["KINDS", "Kind", "Plan", "kind_of"]
+
+
+def kind_of(names: Iterable[str]) -> str:
+  """Returns the one kind whose names these are.
+
+  Raises:
+    ValueError: none has such names, or several have.
+  """
+  names = list(names)
+  found = [
+    kind
+    for kind, known in KINDS.items()
+    if any(re.search(known.marker, name) for name in names)
+  ]
+  if len(found) != 1:
+    raise ValueError(
+      f"the names are those of {', '.join(found) or 'no kind that is known'}; "
+      f"name one of {', '.join(sorted(KINDS))}"
+    )
+  return found[0]
