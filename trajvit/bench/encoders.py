@@ -28,44 +28,46 @@ HEADER = (
   "tokens",
   "slots",
   "GFLOPs",
-  "of it tokenizer",
-  "to ViT3D",
+  "tokenizer GFLOPs",
+  "GFLOPs / ViT3D",
   "M parameters",
   "forward ms",
-  "to ViT3D",
+  "forward / ViT3D",
   "step ms",
-  "to ViT3D",
+  "step / ViT3D",
   "forward MiB",
   "step MiB",
 )
 ABOUT = """\
 All encoders have the same trunk, a ViT of the size that is named; only what
-makes its tokens differs, with the patches that are left inside. {clips}
+makes its tokens differs, with the patches that are left inside.
+{clips}
 
 - *tokens*: what enters the trunk, mean over the clips; *slots*: the room there
   is for them, which is what costs. TrajTok's count depends on what it has
   learned, and is not given.
-- *GFLOPs*: of a clip from the pixels to the embedding, at the slots; *of it
-  tokenizer*: up to the features of the tokens. A product is two FLOPs, what is
-  not a product of matrices or a convolution counts as none. Attention counts as
-  if it were dense, also where registers read under a pattern and tiles are
-  skipped. `+`: something could not be counted.
+- *GFLOPs*: of a clip from the pixels to the embedding, at the slots; those of
+  the *tokenizer* up to the features of the tokens are in it. A multiplication
+  and an addition are two, and what is neither a product of matrices nor a
+  convolution counts as none. Attention counts as if it were dense, also where
+  registers read under a pattern and tiles are skipped. `+`: something could not
+  be counted.
 - *M parameters*: what the embedding of a clip depends on, in millions.
 - *forward*, *step*: milliseconds a clip, at {batch} a batch, medians of
   {rounds} runs; a step is the contrastive loss against a text tower of two
-  blocks 64 wide, its gradients and AdamW. *to ViT3D* are ratios, those of times
-  from runs in turns. What was not run is listed with the reason.
-- *MiB*: peak of the program as the compiler plans it for a batch of {batch}, in
-  {dtype}, remat "{remat}": variables, and in a step the optimizer's state,
+  blocks 64 wide, its gradients and AdamW. *forward / ViT3D* and *step / ViT3D*
+  are from runs in turns with `vit3d`, and say more than milliseconds of a busy
+  machine. What was not run is listed with the reason.
+- *MiB*: the peak of a program as the compiler plans it for a batch of {batch},
+  in {dtype}, remat "{remat}": variables, and in a step the optimizer's state,
   included. Attention on a CPU and on a GPU without cuDNN has all its logits in
   memory.
 
 {encoders}
 """
-SPRITES = (
-  "Clips are moving sprites of {size} x {size} pixels, half of them before a "
-  "camera that moves, with the tracks as rendered; {count} were counted."
-)
+SPRITES = """\
+Clips are moving sprites of {size} x {size} pixels, of which a camera moves in
+about half, with the tracks as rendered; tokens are counted in {count} clips."""
 OWN = "Clips are {count} of `{manifest}`, of {size} x {size} pixels."
 
 
@@ -204,21 +206,31 @@ def _write(rows, args, about, preface, page) -> list[Section]:
 
 
 def _section(rows) -> Section:
-  cells = [_cells(row) for row in rows]
+  header, *cells = _filled([HEADER, *(_cells(row) for row in rows)])
   named = collections.defaultdict(list)
   for row in rows:
     for note in _notes(row):
       named[note].append(row["encoder"])
-  notes = [f"{note}: {', '.join(names)}" for note, names in named.items()]
+  notes = [
+    f"{note}: {'all' if len(names) == len(rows) else ', '.join(names)}"
+    for note, names in named.items()
+  ]
   return Section(
     _title(rows[0]["size"], rows[0]["frames"]),
     rows,
-    "\n".join([as_text(HEADER, cells), *notes]),
+    "\n".join([as_text(header, cells), *notes]),
     "\n".join(
-      [as_markdown(HEADER, cells), "", *(f"- {x}" for x in notes)]
+      [as_markdown(header, cells), "", *(f"- {x}" for x in notes)]
     ).rstrip(),
     failed=any("failed" in row["notes"] for row in rows),
   )
+
+
+def _filled(lines):
+  """A table without the columns in which nothing is known, header first."""
+  columns = zip(*lines, strict=True)
+  columns = [column for column in columns if set(column[1:]) != {"-"}]
+  return zip(*columns, strict=True)
 
 
 def _cells(row) -> tuple[str, ...]:
