@@ -54,7 +54,8 @@ def _hit(place: int, hit: Hit) -> str:
   name = escape(hit.name)
   return (
     f'<li{kind}><img alt="{name}, middle frame" src="{address}">'
-    f"<b>{place}. {hit.score:.2f}{word}</b><br>{name}</li>"
+    f"<b>{place}. {hit.score:.2f}{word}</b><br>"
+    f"{name.replace('/', '/<wbr>')}</li>"
   )
 
 

@@ -88,7 +88,11 @@ def _frame(axis, panel: Panel):
   for level, name in panel.levels:
     axis.axhline(level, color="grey", linestyle="--", linewidth=1)
     axis.annotate(
-      name, (1, level), xycoords=("axes fraction", "data"), ha="right", size=7
+      name,
+      (0.5, level),
+      xycoords=("axes fraction", "data"),
+      ha="center",
+      size=7,
     )
   axis.set_title(panel.title, fontsize=9)
   axis.grid(alpha=0.3)

@@ -110,8 +110,8 @@ def _level(level, name, place):
   at, end = place.y(level), WIDTH - _RIGHT
   return (
     f'<path class="level" d="M{_LEFT} {at}H{end}"/>'
-    f'<text class="tick" x="{end}" y="{at - 4}" text-anchor="end">'
-    f"{html.escape(name)}</text>"
+    f'<text class="tick" x="{(_LEFT + end) / 2}" y="{at - 4}" '
+    f'text-anchor="middle">{html.escape(name)}</text>'
   )
 
 
