@@ -64,15 +64,14 @@ def fit_heads(
   steps_an_epoch = len(rows) // batch_size
   steps = epochs * steps_an_epoch
   rates = jnp.asarray(learning_rates, jnp.float32)
-  one = init_head(
+  params, moments = _start(
     jax.random.key(seed),
+    heads=len(rates),
     width=tokens.shape[-1],
     num_classes=num_classes,
     blocks=blocks,
   )
-  params = jax.tree.map(lambda x: jnp.repeat(x[None], len(rates), 0), one)
-  moments = jax.vmap(_ADAM.init)(params)
-  losses = None
+  losses = np.zeros(len(rates))
   for step in range(steps):
     if step % steps_an_epoch == 0:
       order = rng.permutation(rows)
@@ -127,6 +126,17 @@ def _schedule(step, steps):
   if step < warmup:
     return (step + 1) / warmup
   return 0.5 + 0.5 * math.cos(math.pi * (step - warmup) / (steps - warmup))
+
+
+@functools.partial(
+  jax.jit, static_argnames=("heads", "width", "num_classes", "blocks")
+)
+def _start(key, *, heads, **sizes) -> tuple[dict, optax.OptState]:
+  """Parameters and moments of equal heads, each [heads, ...]."""
+  params = jax.tree.map(
+    lambda x: jnp.repeat(x[None], heads, 0), init_head(key, **sizes)
+  )
+  return params, jax.vmap(_ADAM.init)(params)
 
 
 @functools.partial(jax.jit, static_argnames="num_heads", donate_argnums=0)
