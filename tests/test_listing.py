@@ -9,8 +9,8 @@ import trajvit
 from trajvit import cli, listing
 from trajvit.chips import CHIPS
 from trajvit.data.transforms import VIEWS
-from trajvit.interop.kinds import KINDS
 from trajvit.export.feature_shards import SHARD_FORMATS
+from trajvit.interop.kinds import KINDS
 from trajvit.table import Table
 
 

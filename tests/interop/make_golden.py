@@ -15,6 +15,7 @@ import torch
 from drawn_inputs import text_inputs, trajvit_inputs
 from drawn_weights import draw_all
 from torch_parts import Bert, TwoTowers
+from torch_trajtok import Segmenter, TrajViT2
 from torch_trajvit import TrajViT
 
 FOLDER = pathlib.Path(__file__).parent / "golden"
@@ -49,6 +50,28 @@ def trajvit() -> None:
   save("trajvit", shapes, tokens=tokens, z_v=z_v, z_t=z_t)
 
 
+def segmenter() -> None:
+  model, shapes = with_weights(Segmenter())
+  logits, _, fine = model(tensors(trajvit_inputs())["video"])
+  # Logits of pixels are many: their means over pixels tell as much.
+  save("segmenter", shapes, logits=logits.numpy(), fine=fine.mean(1).numpy())
+
+
+def trajvit2() -> None:
+  model, shapes = with_weights(
+    TwoTowers(TrajViT2(slots=20), Bert(11, 8, 16, 2, 24), 32, 16, 8)
+  )
+  video = tensors(trajvit_inputs())["video"]
+  owner = model.vision_encoder.traj_tokenizer.segmenter(video)[0].argmax(-1)
+  for clip in owner:
+    assert 1 < clip.unique().numel() < 20, "some slots empty, and some not"
+  found = model(video, **tensors(text_inputs()))
+  tokens, z_v, z_t = (x.numpy() for x in found)
+  save("trajvit2", shapes, tokens=tokens, z_v=z_v, z_t=z_t)
+
+
 if __name__ == "__main__":
   with torch.no_grad():
     trajvit()
+    segmenter()
+    trajvit2()

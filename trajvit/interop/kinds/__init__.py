@@ -3,11 +3,31 @@
 import re
 from collections.abc import Iterable
 
+from trajvit.interop.kinds.bert import BERT
+from trajvit.interop.kinds.clip import CLIP, SIGLIP
+from trajvit.interop.kinds.convnext import CONVNEXT
 from trajvit.interop.kinds.kind import Kind, Plan
+from trajvit.interop.kinds.trajtok import SEGMENTER, TRAJVIT2
 from trajvit.interop.kinds.trajvit import TRAJVIT
+from trajvit.interop.kinds.video import VIDEOMAE, VJEPA2
+from trajvit.interop.kinds.vit import VIT
 from trajvit.table import Table
 
-KINDS = Table("kind of checkpoint", {"trajvit-torch": TRAJVIT})
+KINDS = Table(
+  "kind of checkpoint",
+  {
+    "bert": BERT,
+    "clip": CLIP,
+    "dinov3-convnext": CONVNEXT,
+    "siglip": SIGLIP,
+    "trajtok-segmenter": SEGMENTER,
+    "trajvit-torch": TRAJVIT,
+    "trajvit2": TRAJVIT2,
+    "videomae": VIDEOMAE,
+    "vit": VIT,
+    "vjepa2": VJEPA2,
+  },
+)
 
 __all__ = ["KINDS", "Kind", "Plan", "kind_of"]
 

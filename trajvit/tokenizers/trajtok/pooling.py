@@ -1,5 +1,7 @@
 """TrajTok's tokens: what latents read of the cells that a slot owns."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -48,6 +50,8 @@ class SegmentPool(nnx.Module):
       is one token a slot.
     leak_last_two: let every slot read the last two cells of the clip, as the
       released code does; for imported weights only.
+    keep_empty: a slot without a cell has a token too, as in the released code,
+      whose encoder reads all of them; for imported weights only.
     dtype: of the products.
     rngs: holds the key of the initial values.
   """
@@ -67,6 +71,7 @@ class SegmentPool(nnx.Module):
     add_mean: bool = True,
     use_latents: bool = True,
     leak_last_two: bool = False,
+    keep_empty: bool = False,
     dtype=jnp.float32,
     rngs: nnx.Rngs,
   ):
@@ -90,6 +95,7 @@ class SegmentPool(nnx.Module):
     self.num_slots, self.per_slot = num_slots, 2**level
     self.add_mean, self.dtype = add_mean, dtype
     self.open_cells = 2 if leak_last_two else 0
+    self.keep_empty = keep_empty
     options = dict(dtype=dtype, rngs=rngs)
     reading = dict(depth=depth, position=position, **options)
     self.norm = LayerNorm(inputs, dtype=dtype) if soft else None
@@ -148,7 +154,12 @@ class SegmentPool(nnx.Module):
         owner=owner,
         open_cells=self.open_cells,
       )
-    return slot_tokens(self.project(x), owner, self.num_slots), owner
+    x = self.project(x)
+    tokens = slot_tokens(x, owner, self.num_slots)
+    if self.keep_empty:
+      all_real = jnp.ones_like(tokens.mask)
+      tokens = dataclasses.replace(tokens, features=x, mask=all_real)
+    return tokens, owner
 
   def _start(self, features, logits, mask):
     """What the tokens are before they read their cells, [B, M, K', D]."""
