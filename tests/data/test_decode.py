@@ -562,3 +562,17 @@ def test_broken_images(tmp_path):
   Image.fromarray(np.zeros((50, 50, 3), np.uint8)).save(path)
   path.write_bytes(path.read_bytes()[:60])
   assert _broken(read_image, path)
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+@pytest.mark.parametrize("key_interval", [30, 1000])
+def test_a_transport_stream_is_decoded_on(
+  tmp_path, monkeypatch, codec, key_interval
+):
+  """A seek in one would miss frames, or find another without a word."""
+  monkeypatch.setattr("trajvit.data.decode._ENCODERS", (codec,))
+  path = tmp_path / "a.ts"
+  write_video(path, numbered(range(150)), 25, key_interval=key_interval)
+  for indices in ([0, 60, 149], [100], [3, 47, 48, 120]):
+    frames, _ = decode_frames(path, indices)
+    assert read_numbers(frames) == indices

@@ -213,8 +213,8 @@ class VideoReader:
 
   def _seek_pays(self, index, here) -> bool:
     """Whether a key frame, or enough frames, lie between two indices."""
-    if self._start is None:
-      return False
+    if self._start is None or self._container.format.name == "mpegts":
+      return False  # a transport stream lands anywhere, and may not say where
     if index - here > self._decode_on:
       return True
     entries = self._stream.index_entries if self._trusts_index else ()
