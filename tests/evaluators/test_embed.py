@@ -105,3 +105,11 @@ def test_views_of_a_clip_are_one_row():
   assert found.place.tolist() == [0, 2]
   np.testing.assert_array_equal(found.outputs["video"], [[1], [1]])
   assert found.outputs["text"].shape == (2, 1)
+
+
+def test_what_does_not_fit_into_memory_is_refused_at_once():
+  loader = FakeLoader(clips([1, 2, 3]))
+  loader.num_eval_batches = 10**12
+  with pytest.raises(ValueError, match=r"video of all clips take \d+ GB"):
+    embed(loader, predict, SCALE, ["video"])
+  assert loader.open == 0

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import os
 from collections.abc import Iterable, Sequence
 
 import jax
@@ -51,7 +52,8 @@ def embed(
 
   Raises:
     ValueError: an unknown name; text is wanted and there is none, or its
-      embeddings have another shape than its captions; or as `embed_texts`.
+      embeddings have another shape than its captions; what is wanted does not
+      fit into the memory of this machine; or as `embed_texts`.
   """
   wanted = sorted(set(wanted))
   asked = {name: _parse(name) for name in wanted}
@@ -63,6 +65,8 @@ def embed(
       valid = valid_clips(batch)
       slots = _captions(batch, valid) if "text" in wanted else None
       made, lost = _made(predict, variables, batch, asked)
+      if not seen:
+        _check_room(made, getattr(loader, "num_eval_batches", 1))
       if slots is not None:
         _check_text(made["text"], batch.text.mask)
       for name, output in made.items():
@@ -229,6 +233,17 @@ def _captions(batch: Batch, valid) -> tuple[np.ndarray, np.ndarray]:
   if batch.text.mask.ndim != 3:
     raise ValueError(f"captions must be [B, C, L], got {batch.text.mask.shape}")
   return np.nonzero(np.asarray(batch.text.mask).any(-1) & valid[:, None])
+
+
+def _check_room(made, batches) -> None:
+  """Raises ValueError if so many batches do not fit into memory."""
+  size = batches * sum(output.nbytes for output in made.values())
+  memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+  if size > memory:
+    raise ValueError(
+      f"{', '.join(sorted(made))} of all clips take {size / 1e9:.0f} GB, and "
+      f"this machine has {memory / 1e9:.0f} GB: evaluate fewer clips"
+    )
 
 
 def _check_text(embeddings, mask) -> None:
