@@ -23,3 +23,9 @@ def text_inputs() -> dict:
   """Two captions of up to five words."""
   ids = np.array([[5, 3, 9, 0, 0], [1, 2, 4, 6, 7]], np.int64)
   return dict(ids=ids, real=ids > 0)
+
+
+def vit3d_video() -> np.ndarray:
+  """Two clips of six frames, of 3 x 2 x 2 patches."""
+  rng = np.random.default_rng(2)
+  return rng.normal(size=(2, 6, 3, 16, 16)).astype(np.float32)

@@ -14,7 +14,9 @@ def draw(name: str, shape: tuple[int, ...]) -> np.ndarray:
   if name.endswith("rotary_emb.freqs"):
     count = shape[0]
     return (10000.0 ** (-np.arange(count) / count)).astype(np.float32)
-  name = name.replace("backbone.norms.3.", "backbone.norm.")  # a copy
+  # What some models have twice.
+  name = name.replace("backbone.norms.3.", "backbone.norm.")
+  name = name.replace("vit2d.encoder.", "encoder.")
   rng = np.random.default_rng(zlib.crc32(name.encode()))
   x = rng.normal(size=shape)
   if name == "temp":

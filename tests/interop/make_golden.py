@@ -12,11 +12,12 @@ import pathlib
 
 import numpy as np
 import torch
-from drawn_inputs import text_inputs, trajvit_inputs
+from drawn_inputs import text_inputs, trajvit_inputs, vit3d_video
 from drawn_weights import draw_all
 from torch_parts import Bert, TwoTowers
 from torch_trajtok import Segmenter, TrajViT2
 from torch_trajvit import TrajViT
+from torch_vit3d import ViT3D
 
 FOLDER = pathlib.Path(__file__).parent / "golden"
 
@@ -70,8 +71,15 @@ def trajvit2() -> None:
   save("trajvit2", shapes, tokens=tokens, z_v=z_v, z_t=z_t)
 
 
+def vit3d() -> None:
+  model, shapes = with_weights(ViT3D())
+  tokens = model(torch.from_numpy(vit3d_video()))
+  save("vit3d", shapes, tokens=tokens.numpy())
+
+
 if __name__ == "__main__":
   with torch.no_grad():
     trajvit()
     segmenter()
     trajvit2()
+    vit3d()

@@ -1,14 +1,15 @@
 """The text tower and the heads that TrajViT and TrajTok share."""
 
+import dataclasses
+
 from trajvit.interop.kinds.blocks import bert_blocks, linear, norm
-from trajvit.interop.kinds.kind import count, shape_of
+from trajvit.interop.kinds.kind import Plan, count, shape_of
 from trajvit.interop.layouts import LOG
-from trajvit.interop.names import Entry, Unused
+from trajvit.interop.names import Entry, NameTable, Unused
 
 # In text mode the last blocks of the tower, those that could read a video, are
 # not run: 9 of 12 are.
 RUN, BLOCKS = 9, 12
-WORDPIECE = dict(name="wordpiece", add_sep=False, clean=True)
 
 
 def has_text(shapes: dict) -> bool:
@@ -79,4 +80,54 @@ def text_entries(depth: int, blocks: int) -> tuple[list[Entry], list[Unused]]:
   return entries, unused
 
 
-FRESH = {"params/logit_bias": "the bias of a loss that they do not have"}
+def with_text(
+  plan: Plan,
+  shapes: dict,
+  *,
+  text_heads: int | None,
+  text_length: int,
+  vocabulary_file: str | None,
+) -> Plan:
+  """Returns the plan of a video tower with the text tower, where there is one.
+
+  Args:
+    plan: of the model "video_encoder".
+    shapes: by name.
+    text_heads: None = heads of 64 channels.
+    text_length: L.
+    vocabulary_file: of the word pieces, or None.
+
+  Raises:
+    ValueError: see `text_spec`.
+  """
+  if not has_text(shapes):
+    return plan
+  text = text_spec(shapes, text_heads=text_heads)
+  entries, unused = text_entries(
+    text["depth"], count(shapes, "text_encoder.encoder.layer.{}.")
+  )
+  word = "text_encoder.embeddings.word_embeddings.weight"
+  tokenizer = dict(
+    name="wordpiece", add_sep=False, clean=True, length=text_length
+  )
+  return dataclasses.replace(
+    plan,
+    model=plan.model
+    | dict(
+      name="video_text",
+      text=text,
+      embed_dim=shape_of(shapes, "vision_proj.weight")[0],
+      projection_bias=True,
+    ),
+    context=plan.context
+    | dict(vocab_size=shape_of(shapes, word)[0], text_length=text_length),
+    table=NameTable(
+      [*plan.table.entries, *entries],
+      [*plan.table.unused, *unused],
+      plan.table.copies,
+      {"params/logit_bias": "the bias of a loss that they do not have"},
+    ),
+    text=tokenizer | dict(vocabulary_file=vocabulary_file)
+    if vocabulary_file
+    else None,
+  )

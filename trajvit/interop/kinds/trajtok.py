@@ -15,13 +15,7 @@ from trajvit.interop.kinds.kind import (
   known_heads,
   shape_of,
 )
-from trajvit.interop.kinds.towers_text import (
-  FRESH,
-  WORDPIECE,
-  has_text,
-  text_entries,
-  text_spec,
-)
+from trajvit.interop.kinds.towers_text import with_text
 from trajvit.interop.kinds.trajvit import rotary_tables
 from trajvit.interop.layouts import (
   CONV,
@@ -185,37 +179,18 @@ def plan_trajvit2(
       Unused(f"{vit}.vit.layernorm.*", "a norm that is not run"),
     ]
   )
-  vocabulary, text = 1, None
-  if has_text(shapes):
-    model |= dict(
-      name="video_text",
-      text=text_spec(shapes, text_heads=text_heads),
-      embed_dim=shape_of(shapes, "vision_proj.weight")[0],
-      projection_bias=True,
-    )
-    blocks = count(shapes, "text_encoder.encoder.layer.{}.")
-    more = text_entries(model["text"]["depth"], blocks)
-    table.entries.extend(more[0])
-    table.unused.extend(more[1])
-    table.fresh.update(FRESH)
-    word = "text_encoder.embeddings.word_embeddings.weight"
-    vocabulary = shape_of(shapes, word)[0]
-    if vocabulary_file:
-      text = WORDPIECE | dict(
-        length=text_length, vocabulary_file=vocabulary_file
-      )
-  return Plan(
+  found = Plan(
     model=model,
-    context=clip_context(
-      frames=frames,
-      size=size,
-      max_tracks=128,
-      vocab_size=vocabulary,
-      text_length=text_length,
-    ),
+    context=clip_context(frames=frames, size=size, max_tracks=128),
     table=table,
     notes=(*_notes(spec), *(_COMPAT if compat else _CORRECTED)),
-    text=text,
+  )
+  return with_text(
+    found,
+    shapes,
+    text_heads=text_heads,
+    text_length=text_length,
+    vocabulary_file=vocabulary_file,
   )
 
 

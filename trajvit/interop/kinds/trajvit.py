@@ -16,13 +16,7 @@ from trajvit.interop.kinds.kind import (
   known_heads,
   shape_of,
 )
-from trajvit.interop.kinds.towers_text import (
-  FRESH,
-  WORDPIECE,
-  has_text,
-  text_entries,
-  text_spec,
-)
+from trajvit.interop.kinds.towers_text import with_text
 from trajvit.interop.layouts import CONV, leading
 from trajvit.interop.names import Entry, NameTable, Unused
 from trajvit.ops.pooling import pool_by_track
@@ -136,36 +130,18 @@ def plan(
     unused.append(Unused(f"{vit}.vit.layernorm.*", "a norm that is not run"))
   else:
     entries += norm(f"{vit}.vit.layernorm", "encoder/norm")
-  vocabulary, text, fresh = 1, None, {}
-  if has_text(shapes):
-    model |= dict(
-      name="video_text",
-      text=text_spec(shapes, text_heads=text_heads),
-      embed_dim=shape_of(shapes, "vision_proj.weight")[0],
-      projection_bias=True,
-    )
-    blocks = count(shapes, "text_encoder.encoder.layer.{}.")
-    more = text_entries(model["text"]["depth"], blocks)
-    entries, unused = entries + more[0], unused + more[1]
-    fresh = FRESH
-    word = "text_encoder.embeddings.word_embeddings.weight"
-    vocabulary = shape_of(shapes, word)[0]
-    if vocabulary_file:
-      text = WORDPIECE | dict(
-        length=text_length, vocabulary_file=vocabulary_file
-      )
-  return Plan(
+  found = Plan(
     model=model,
-    context=clip_context(
-      frames=frames,
-      size=size,
-      max_tracks=max_tracks,
-      vocab_size=vocabulary,
-      text_length=text_length,
-    ),
-    table=NameTable(entries, unused, fresh=fresh),
+    context=clip_context(frames=frames, size=size, max_tracks=max_tracks),
+    table=NameTable(entries, unused),
     notes=_COMPAT if compat else _CORRECTED,
-    text=text,
+  )
+  return with_text(
+    found,
+    shapes,
+    text_heads=text_heads,
+    text_length=text_length,
+    vocabulary_file=vocabulary_file,
   )
 
 
