@@ -120,9 +120,8 @@ MESHES = {
 
 
 @starts_eight_devices
-@pytest.mark.parametrize(
-  "marks", ["not slow", pytest.param("slow", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("marks", ["not slow", "slow"])
 def test_on_eight_devices(marks):
   run_on_eight_devices(__file__, marks)
 
