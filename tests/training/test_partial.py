@@ -49,9 +49,7 @@ def test_what_differs_is_named(saved):
   del model["params"]["head"]
   fewer = {**variables, "params": dict(variables["params"])}
   gone = fewer["params"].popitem()[0]
-  with pytest.raises(
-    ValueError, match=f"{gone}.* is in the checkpoint"
-  ):
+  with pytest.raises(ValueError, match=f"{gone}.* is in the checkpoint"):
     checkpoints.restore_variables(like(fewer))
 
 
