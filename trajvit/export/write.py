@@ -92,9 +92,10 @@ def preprocessing(run: RestoredRun, model: nnx.Module) -> dict:
       "max_tracks": spec.max_tracks,
       "no_track": -1,
     }
-  if hasattr(model, "encode_text"):
+  # A converted run may have a text tower and know no tokenizer for it.
+  if hasattr(model, "encode_text") and "text" in run.config.data:
     text = {
-      "tokenizer": run.config.data["text"],
+      "tokenizer": run.config.data.get("text"),
       "length": run.meta["model_context"]["text_length"],
       "vocab_size": run.meta["model_context"]["vocab_size"],
     }
