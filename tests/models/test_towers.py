@@ -65,15 +65,15 @@ def test_one_tower_is_enough(inputs):
   read = jax.eval_shape(build(text=TEXT), inputs)
   assert "text_embedding" not in seen and "temperature" not in seen
   assert "video_embedding" not in read and "tokens" not in read
-  with pytest.raises(ValueError, match="no text tower"):
-    build(vision=VISION).encode_text(inputs.text)
-  with pytest.raises(ValueError, match="no vision tower"):
-    build(text=TEXT).encode_video(inputs.clip)
+  without = jax.eval_shape(build(text=TEXT), Batch(clip=inputs.clip))
+  assert "text_embedding" not in without
 
 
 def test_towers_that_do_not_fit_are_refused():
   with pytest.raises(ValueError, match="got none"):
     build()
+  with pytest.raises(ValueError, match="reads no 'bias'"):
+    build(vision=VISION, bias=1.0)
   with pytest.raises(ValueError, match="6 of vision and 8 of text"):
     build(vision=VISION, text=TEXT | dict(outputs=None))
 

@@ -95,7 +95,7 @@ def preprocessing(run: RestoredRun, model: nnx.Module) -> dict:
   # A converted run may have a text tower and know no tokenizer for it.
   if hasattr(model, "encode_text") and "text" in run.config.data:
     text = {
-      "tokenizer": run.config.data.get("text"),
+      "tokenizer": run.config.data["text"],
       "length": run.meta["model_context"]["text_length"],
       "vocab_size": run.meta["model_context"]["vocab_size"],
     }

@@ -57,8 +57,8 @@ class PoolingHead(nnx.Module):
     """Maps [B, N, D] to [B, D]."""
     split = (*x.shape[:-1], self.num_heads, -1)
     query = self.query(self.latents[...]).reshape(self.num_heads, -1)
-    query = jnp.broadcast_to(query, (len(x), 1, *query.shape))
+    query = jnp.broadcast_to(query, (x.shape[0], 1, *query.shape))
     key, value = self.key(x).reshape(split), self.value(x).reshape(split)
     read = attention(query, key, value)  # [B, 1, K, d]
-    read = self.out(read.reshape(len(x), -1))
+    read = self.out(read.reshape(x.shape[0], -1))
     return read + self.mlp(self.norm(read))

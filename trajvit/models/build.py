@@ -13,7 +13,7 @@ from trajvit.models.features import FEATURES
 from trajvit.models.probe import Probe
 from trajvit.models.regions import build_regions
 from trajvit.models.segmenter import SegmenterModel
-from trajvit.models.towers import Towers
+from trajvit.models.towers import TextTower, TwoTowers, VisionTower
 from trajvit.models.traj_adapter import ADAPTERS
 from trajvit.models.video_encoder import VideoEncoder
 from trajvit.models.video_text import VideoText
@@ -334,7 +334,7 @@ def towers(
   vocab_size: int,
   text_length: int,
   **options,
-) -> Towers:
+) -> VisionTower | TextTower | TwoTowers:
   """Image, video or text towers in the shapes of released weights.
 
   Args:
@@ -346,9 +346,20 @@ def towers(
     clip_shape: (T, H, W).
     vocab_size: number of word ids.
     text_length: L.
-    **options: of `Towers`.
+    **options: of a `VisionTower`, a `TextTower` or `TwoTowers`.
+
+  Raises:
+    ValueError: no tower, or two of unlike widths.
   """
-  check_arguments("model 'towers'", Towers, options)
+  found = vision is not None, text is not None
+  towers = {
+    (True, False): VisionTower,
+    (False, True): TextTower,
+    (True, True): TwoTowers,
+  }
+  if found not in towers:
+    raise ValueError("expected a vision tower or a text tower, got none")
+  check_arguments("model 'towers'", towers[found], options)
   shared = dict(dtype=_dtype(dtype), rngs=rngs)
   if vision is not None:
     vision = VISION_ENCODERS.build(vision, size=clip_shape[1], **shared)
@@ -356,7 +367,8 @@ def towers(
     text = TEXT_ENCODERS.build(
       text, vocab_size=vocab_size, text_length=text_length, **shared
     )
-  return Towers(vision, text, **options)
+  parts = [part for part in (vision, text) if part is not None]
+  return towers[found](*parts, **options)
 
 
 MODELS = Table(

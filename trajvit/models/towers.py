@@ -11,8 +11,8 @@ from trajvit.ops.unit import unit
 from trajvit.types import Batch, Clip, Text, Tokens
 
 
-class Towers(nnx.Module):
-  """A vision tower, a text tower, or two that share an embedding space.
+class VisionTower(nnx.Module):
+  """A tower of images or videos.
 
   A clip's embedding is the mean over the windows of frames that the tower sees
   at a time, each of norm 1: for an image tower over its frames, the mean
@@ -20,66 +20,29 @@ class Towers(nnx.Module):
 
   Args:
     vision: frames -> features of patches and pooled ones, see
-      `encoders.vision`; or None.
-    text: Text -> features [B, E]; or None.
+      `encoders.vision`.
     normalization: of the frames, a name in NORMALIZATIONS.
-    temperature: where it starts, with two towers; it is kept as a logarithm.
-    bias: where the logit bias of the sigmoid loss starts, with two towers.
-
-  Raises:
-    ValueError: no tower, or two of unlike widths.
   """
 
-  def __init__(
-    self,
-    vision: nnx.Module | None,
-    text: nnx.Module | None,
-    *,
-    normalization: str = "symmetric",
-    temperature: float = 0.07,
-    bias: float = 0.0,
-  ):
-    if vision is None and text is None:
-      raise ValueError("towers need a vision tower or a text tower, got none")
-    self.vision, self.text = vision, text
+  def __init__(self, vision: nnx.Module, *, normalization: str = "symmetric"):
+    self.vision = vision
     self.normalization = known_normalization(normalization)
-    self.both = vision is not None and text is not None
-    if self.both:
-      if vision.outputs != text.width:
-        raise ValueError(
-          "both towers must put out as many numbers, got "
-          f"{vision.outputs} of vision and {text.width} of text"
-        )
-      self.log_temperature = nnx.Param(jnp.log(temperature))
-      self.logit_bias = nnx.Param(jnp.array(bias))
 
   def __call__(self, batch: Batch, *, key=None) -> dict:
-    """Returns the embeddings of a batch, of the towers that there are.
+    """Returns the embeddings of the clips of a batch.
 
     Args:
-      batch: `clip.frames` uint8; `text` [B, L], [B, C, L] or None.
+      batch: `clip.frames` uint8; text is not read.
       key: unused.
 
     Returns:
       video_embedding: [B, E] float32 of norm 1.
-      tokens, encoded: the Tokens of all patches, encoded.
-      text_embedding: [B, E] or [B, C, E] float32 of norm 1; absent without
-        text.
-      temperature, bias: [] float32, with two towers; logits are similarities
-        divided by the one and shifted by the other.
+      tokens: the Tokens of all patches, encoded.
       aux, batch_stats, metrics: {}.
     """
     del key
-    outputs = {"aux": {}, "batch_stats": {}, "metrics": {}}
-    if self.vision is not None:
-      outputs["tokens"], outputs["video_embedding"] = self._see(batch.clip)
-      outputs["encoded"] = outputs["tokens"]
-    if self.text is not None and batch.text is not None:
-      outputs["text_embedding"] = self.encode_text(batch.text)
-    if self.both:
-      outputs["temperature"] = jnp.exp(self.log_temperature[...])
-      outputs["bias"] = self.logit_bias[...]
-    return outputs
+    tokens, embedding = self._see(batch.clip)
+    return {"tokens": tokens, "video_embedding": embedding} | _nothing()
 
   def encode_video(self, clip: Clip) -> jax.Array:
     """Returns [B, E] float32 of norm 1; `clip.frames` are uint8."""
@@ -89,23 +52,97 @@ class Towers(nnx.Module):
     """Returns the encoded patches; `clip.frames` are uint8."""
     return self._see(clip)[0]
 
-  def encode_text(self, text: Text) -> jax.Array:
-    """Returns float32 of norm 1: [B, E], or [B, C, E] for ids [B, C, L]."""
-    if self.text is None:
-      raise ValueError("this model has no text tower")
-    shape = text.ids.shape
-    flat = Text(*(x.reshape(-1, shape[-1]) for x in (text.ids, text.mask)))
-    return unit(self.text(flat)).reshape(*shape[:-1], -1)
-
   def _see(self, clip):
     """The tokens of a clip, and its embedding."""
-    if self.vision is None:
-      raise ValueError("this model has no vision tower")
     clip = zero_masked_frames(normalize(clip, self.normalization))
     features, pooled = self.vision(clip.frames)
     real = windows_mask(clip, pooled.shape[1])
     embedding = jnp.where(real[..., None], unit(pooled), 0).sum(1)
     return patch_tokens(features, clip), unit(embedding)
+
+
+class TextTower(nnx.Module):
+  """A tower of captions.
+
+  Args:
+    text: Text -> features [B, E].
+  """
+
+  def __init__(self, text: nnx.Module):
+    self.text = text
+
+  def __call__(self, batch: Batch, *, key=None) -> dict:
+    """Returns the embeddings of the captions of a batch.
+
+    Args:
+      batch: `text` [B, L], [B, C, L] or None; clips are not read.
+      key: unused.
+
+    Returns:
+      text_embedding: [B, E] or [B, C, E] float32 of norm 1; absent without
+        text.
+      aux, batch_stats, metrics: {}.
+    """
+    del key
+    if batch.text is None:
+      return _nothing()
+    return {"text_embedding": self.encode_text(batch.text)} | _nothing()
+
+  def encode_text(self, text: Text) -> jax.Array:
+    """Returns float32 of norm 1: [B, E], or [B, C, E] for ids [B, C, L]."""
+    shape = text.ids.shape
+    flat = Text(*(x.reshape(-1, shape[-1]) for x in (text.ids, text.mask)))
+    return unit(self.text(flat)).reshape(*shape[:-1], -1)
+
+
+class TwoTowers(VisionTower, TextTower):
+  """Towers of clips and of captions that share an embedding space.
+
+  Args:
+    vision: as in `VisionTower`.
+    text: as in `TextTower`.
+    normalization: of the frames, a name in NORMALIZATIONS.
+    temperature: where it starts; it is kept as a logarithm.
+    bias: where the logit bias of the sigmoid loss starts.
+
+  Raises:
+    ValueError: the towers put out unlike widths.
+  """
+
+  def __init__(
+    self,
+    vision: nnx.Module,
+    text: nnx.Module,
+    *,
+    normalization: str = "symmetric",
+    temperature: float = 0.07,
+    bias: float = 0.0,
+  ):
+    if vision.outputs != text.width:
+      raise ValueError(
+        "both towers must put out as many numbers, got "
+        f"{vision.outputs} of vision and {text.width} of text"
+      )
+    VisionTower.__init__(self, vision, normalization=normalization)
+    TextTower.__init__(self, text)
+    self.log_temperature = nnx.Param(jnp.log(temperature))
+    self.logit_bias = nnx.Param(jnp.array(bias))
+
+  def __call__(self, batch: Batch, *, key=None) -> dict:
+    """Returns what both towers do, and `temperature` and `bias`, [] float32.
+
+    Logits are similarities divided by the one and shifted by the other.
+    """
+    outputs = VisionTower.__call__(self, batch, key=key)
+    outputs |= TextTower.__call__(self, batch, key=key)
+    return outputs | {
+      "temperature": jnp.exp(self.log_temperature[...]),
+      "bias": self.logit_bias[...],
+    }
+
+
+def _nothing():
+  return {"aux": {}, "batch_stats": {}, "metrics": {}}
 
 
 def patch_tokens(features: jax.Array, clip: Clip) -> Tokens:

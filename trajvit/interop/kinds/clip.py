@@ -63,7 +63,7 @@ def clip_plan(
     ValueError: arrays that tell of sizes are missing or contradict each other.
   """
   del compat
-  model, entries = dict(name="towers", normalization="clip"), []
+  model, entries = dict(name="towers"), []
   options = dict(activation=activation, epsilon=1e-5)
   text, context = None, dict(frames=frames, size=size)
   if prefix(shapes, "vision_model."):
@@ -79,7 +79,7 @@ def clip_plan(
       *norm(f"{at}pre_layrnorm", "vision/norm_first"),
       *_projection(shapes, "visual_projection", "vision", vision),
     ]
-    model["vision"] = vision
+    model |= dict(vision=vision, normalization="clip")
   if prefix(shapes, "text_model."):
     spec, words = _text(shapes, text_heads, CLIP_TEXT_HEADS)
     spec |= options | dict(causal=True)
@@ -140,7 +140,7 @@ def siglip_plan(
     ValueError: arrays that tell of sizes are missing or contradict each other.
   """
   del compat
-  model, entries = dict(name="towers", normalization="symmetric"), []
+  model, entries = dict(name="towers"), []
   options = dict(activation=activation, epsilon=1e-6)
   text, context = None, dict(frames=frames, size=size)
   at = prefix(shapes, "vision_model.")
@@ -153,7 +153,7 @@ def siglip_plan(
       *_vision_entries(at, vision, bias=True),
       *_pooling_entries(f"{at}head", "vision/head"),
     ]
-    model["vision"] = vision
+    model |= dict(vision=vision, normalization="symmetric")
   if prefix(shapes, "text_model."):
     spec, words = _text(shapes, text_heads, SIGLIP_HEADS)
     outputs, _ = axes_of(shapes, "text_model.head.weight", 2)
