@@ -1,5 +1,6 @@
 """Weights drawn by name, alike with and without PyTorch at hand."""
 
+import re
 import zlib
 
 import numpy as np
@@ -15,7 +16,7 @@ def draw(name: str, shape: tuple[int, ...]) -> np.ndarray:
     count = shape[0]
     return (10000.0 ** (-np.arange(count) / count)).astype(np.float32)
   # What some models have twice.
-  name = name.replace("backbone.norms.3.", "backbone.norm.")
+  name = re.sub(r"backbone\.norms\.\d", "backbone.norm", name)
   name = name.replace("vit2d.encoder.", "encoder.")
   rng = np.random.default_rng(zlib.crc32(name.encode()))
   x = rng.normal(size=shape)

@@ -54,9 +54,8 @@ def test_the_card_says_what_it_is(source, converted):
   assert "pooler.dense.weight`: a pooler that is not run" in card
 
 
-@pytest.mark.parametrize("ending", ["pth", "safetensors"])
-def test_the_source_comes_back(source, converted, tmp_path, ending):
-  out = tmp_path / f"back.{ending}"
+def test_the_source_comes_back(source, converted, tmp_path):
+  out = tmp_path / "back.safetensors"
   command = ["convert", str(converted), str(out), "--to", "torch"]
   assert cli.main(command) == 0
   found, expected = read_state_dict(out), read_state_dict(source)

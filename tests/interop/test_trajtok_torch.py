@@ -6,6 +6,7 @@ import pathlib
 
 import jax
 import numpy as np
+import pytest
 from drawn_inputs import text_inputs, trajvit_inputs
 from drawn_weights import draw_all
 
@@ -60,13 +61,15 @@ def assert_same_bits(found, expected):
 def test_the_logits_are_the_reference_s():
   run, _ = segmenter()
   assert run.config.model["position"] == "rotary_1d"
-  video = trajvit_inputs()["video"]
-  assert_close(
-    np.asarray(run_reference_inputs(run, video)), golden("segmenter")["logits"]
-  )
-  model = model_of(run)
+  found = run_reference_inputs(run, trajvit_inputs()["video"])
+  assert_close(np.asarray(found), golden("segmenter")["logits"])
+
+
+@pytest.mark.slow
+def test_the_logits_of_pixels_are_the_reference_s():
+  model = model_of(segmenter()[0])
   fine = jax.jit(lambda x: model.segmenter(x, train=True).high_logits)(
-    np.moveaxis(video, 2, -1)
+    np.moveaxis(trajvit_inputs()["video"], 2, -1)
   )
   assert_close(np.mean(fine, (1, 2, 3)), golden("segmenter")["fine"])
 
@@ -77,6 +80,7 @@ def test_the_tokens_of_trajvit2_are_the_reference_s():
   assert_close(np.asarray(found), golden("trajvit2")["tokens"])
 
 
+@pytest.mark.slow  # the same tower as TrajViT's
 def test_the_text_tower_of_trajvit2_is_the_reference_s():
   model, found = model_of(trajvit2(True)[0]), text_inputs()
   text = Text(ids=found["ids"].astype(np.int32), mask=found["real"])
@@ -84,15 +88,19 @@ def test_the_text_tower_of_trajvit2_is_the_reference_s():
   assert_close(np.asarray(jax.jit(model.encode_text)(text)), expected)
 
 
+def test_the_corrected_model_has_other_tokens():
+  pool = trajvit2(False)[0].config.model["tokenizer"]["pool"]
+  assert not pool["leak_last_two"]
+  assert not pool["keep_empty"]
+
+
+@pytest.mark.slow
 def test_corrected_slots_without_a_cell_have_no_token():
   run, _ = trajvit2(False)
   found = np.asarray(run_reference_inputs(run, trajvit_inputs()["video"]))
   empty = (found == 0).all(-1)
   assert empty.any()
   assert not empty.all(1).any()
-  pool = run.config.model["tokenizer"]["pool"]
-  assert not pool["leak_last_two"]
-  assert not pool["keep_empty"]
 
 
 def test_there_and_back_is_bit_exact():

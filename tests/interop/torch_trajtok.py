@@ -136,7 +136,7 @@ class HighDecoder(nn.Module):
 class Segmenter(nn.Module):
   def __init__(self, width=32, heads=2, slots=5, high=True):
     super().__init__()
-    self.patch_encoder = PatchEncoder((1, 1, 2, 1), (8, 8, 12, 16), width)
+    self.patch_encoder = PatchEncoder((1, 2), (8, 12), width)
     self.trajectory_perceiver = Perceiver(width, heads, 2, slots)
     self.traj_seg_head_low_res = head(width)
     self.patch_decoder_low_res = head(width)

@@ -3,10 +3,11 @@
 import jax
 import numpy as np
 import pytest
-from tiny import CLIP_SHAPE, TRACKS
+from tiny import CLIP_SHAPE, TRACKS, drawn
 
 from trajvit.models import build_model
 
+POOLS = ("cls", "mean")
 CONTEXT = dict(clip_shape=CLIP_SHAPE, max_tracks=TRACKS)
 SPEC = dict(
   name="video_encoder",
@@ -20,9 +21,9 @@ def build(**spec):
 
 
 def test_the_embedding_is_what_the_pool_says(batch):
-  for pool in ("cls", "mean"):
-    model = build(pool=pool)
-    outputs = jax.device_get(jax.jit(lambda x, m=model: m(x))(batch))
+  models = [drawn(lambda pool=pool: build(pool=pool)) for pool in POOLS]
+  found = jax.jit(lambda batch: [model(batch) for model in models])(batch)
+  for pool, outputs in zip(POOLS, jax.device_get(found), strict=True):
     tokens = outputs["tokens"]
     expected = tokens.features[:, 0]
     if pool == "mean":
@@ -35,6 +36,6 @@ def test_the_embedding_is_what_the_pool_says(batch):
 
 def test_a_pool_that_cannot_be_is_refused():
   with pytest.raises(ValueError, match="must be 'cls' or 'mean', got 'max'"):
-    build(pool="max")
+    drawn(lambda: build(pool="max"))
   with pytest.raises(ValueError, match="registers >= 1, got 0"):
-    build(encoder=SPEC["encoder"] | dict(registers=0))
+    drawn(lambda: build(encoder=SPEC["encoder"] | dict(registers=0)))
