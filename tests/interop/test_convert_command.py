@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -83,3 +84,21 @@ def test_nothing_is_left_of_what_is_refused(source, tmp_path, capsys):
     assert status == 2
     assert message in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_a_trained_run_takes_its_names_from_the_converted_one(
+  converted, tmp_path, capsys
+):
+  trained = tmp_path / "trained"
+  shutil.copytree(converted, trained)
+  (trained / "origin.json").unlink()
+  command = ["convert", str(trained), str(tmp_path / "a.pth"), "--to", "torch"]
+  assert cli.main(command) == 2
+  assert "is no converted run: no origin.json" in capsys.readouterr().err
+  assert cli.main([*command, "--like", str(converted)]) == 0
+  config = json.loads((trained / "config.json").read_text())
+  config["model"]["pool"] = "mean"
+  (trained / "config.json").write_text(json.dumps(config))
+  command[2] = str(tmp_path / "b.pth")
+  assert cli.main([*command, "--like", str(converted)]) == 2
+  assert "has the model" in capsys.readouterr().err
