@@ -106,6 +106,21 @@ def test_one_tower_is_enough(name, tower):
   assert hasattr(model, tower) and not hasattr(model, "log_temperature")
 
 
+def test_a_pretrained_encoder_comes_without_its_decoder():
+  oracle = read("videomae")
+  state = {
+    f"videomae.{name}": x
+    for name, x in oracle.state.items()
+    if not name.startswith("layernorm.")
+  }
+  more = dict.fromkeys(("mask_token", "decoder.head.bias"), np.zeros(2))
+  run, report = load_torch("videomae", state | more, oracle.config)
+  assert report.unused.keys() == more.keys()
+  assert model_of(run).vision.norm is None
+  back = to_torch(run.plan, run.variables, run.carried)
+  assert back.keys() == (state | more).keys()
+
+
 def test_old_names_of_norms_are_known():
   oracle = read("bert")
   old = {

@@ -3,6 +3,7 @@
 from trajvit.interop.kinds.kind import Kind, Plan, clip_context, count
 from trajvit.interop.kinds.released import (
   COUNTED,
+  SAME,
   axes_of,
   blocks,
   heads_of,
@@ -100,7 +101,10 @@ def plan(
       frames=frames, size=size, vocab_size=words, text_length=text_length
     ),
     table=NameTable(entries, unused),
-    notes=("The feature of a caption is its first word's, not the pooler's.",),
+    notes=(
+      SAME,
+      "The feature of a caption is its first word's, not the pooler's.",
+    ),
     text=tokenizer,
   )
 

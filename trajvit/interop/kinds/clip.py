@@ -6,6 +6,7 @@ from trajvit.interop.kinds.released import (
   COUNTED,
   NEGATED,
   NEGATED_SCALAR,
+  SAME,
   SCALAR,
   axes_of,
   blocks,
@@ -100,6 +101,7 @@ def clip_plan(
     context=clip_context(**context),
     table=NameTable(entries, [COUNTED], fresh=fresh),
     notes=(
+      SAME,
       "The feature of a caption is that of its last real word, which must be "
       "the end-of-text token.",
     ),
@@ -178,6 +180,7 @@ def siglip_plan(
     context=clip_context(**context),
     table=NameTable(entries, [COUNTED]),
     notes=(
+      SAME,
       "Padding of a caption is read, so that all captions must be as long as "
       "the tower's.",
     ),

@@ -2,7 +2,7 @@
 
 from trajvit.interop.kinds.blocks import linear, norm
 from trajvit.interop.kinds.kind import Kind, Plan, clip_context, count
-from trajvit.interop.kinds.released import axes_of
+from trajvit.interop.kinds.released import SAME, axes_of
 from trajvit.interop.kinds.vit import patch_entries
 from trajvit.interop.layouts import CONV, patches
 from trajvit.interop.names import Entry, NameTable
@@ -62,6 +62,7 @@ def plan(
     model=dict(name="towers", vision=vision, normalization="imagenet"),
     context=clip_context(frames=frames, size=size),
     table=NameTable(entries),
+    notes=(SAME,),
   )
 
 

@@ -17,6 +17,9 @@ BLOCK = (
   "mlp/inner",
   "mlp/outer",
 )
+SAME = (
+  "It does as the code that the weights come from, with and without compat."
+)
 COUNTED = Unused(
   "*position_ids",
   "numbers from 0",

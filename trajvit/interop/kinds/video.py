@@ -2,7 +2,13 @@
 
 from trajvit.interop.kinds.blocks import linear, norm
 from trajvit.interop.kinds.kind import Kind, Plan, clip_context, count
-from trajvit.interop.kinds.released import axes_of, blocks, heads_of, prefix
+from trajvit.interop.kinds.released import (
+  SAME,
+  axes_of,
+  blocks,
+  heads_of,
+  prefix,
+)
 from trajvit.interop.kinds.vit import patch_entries
 from trajvit.interop.names import Entry, NameTable, Unused
 
@@ -95,7 +101,10 @@ def videomae_plan(
     model=dict(name="towers", vision=vision, normalization="imagenet"),
     context=clip_context(frames=frames, size=size),
     table=NameTable(entries, unused, fresh={key: "keys have no bias: it is 0"}),
-    notes=("The feature of a clip is the mean of its patches'.",),
+    notes=(
+      SAME,
+      "The feature of a clip is the mean of its patches'.",
+    ),
   )
 
 
@@ -154,7 +163,10 @@ def vjepa2_plan(
     model=dict(name="towers", vision=vision, normalization="imagenet"),
     context=clip_context(frames=frames, size=size),
     table=NameTable(entries, unused),
-    notes=("The feature of a clip is the mean of its patches'.",),
+    notes=(
+      SAME,
+      "The feature of a clip is the mean of its patches'.",
+    ),
   )
 
 

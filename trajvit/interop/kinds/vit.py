@@ -2,7 +2,13 @@
 
 from trajvit.interop.kinds.blocks import linear, norm, vit_blocks
 from trajvit.interop.kinds.kind import Kind, Plan, clip_context, count
-from trajvit.interop.kinds.released import axes_of, heads_of, prefix, side_of
+from trajvit.interop.kinds.released import (
+  SAME,
+  axes_of,
+  heads_of,
+  prefix,
+  side_of,
+)
 from trajvit.interop.layouts import leading, patches
 from trajvit.interop.names import Entry, NameTable, Unused
 
@@ -69,7 +75,10 @@ def plan(
     model=dict(name="towers", vision=vision, normalization=normalization),
     context=clip_context(frames=frames, size=side * side_of(cells, places)),
     table=NameTable(entries, unused),
-    notes=("The feature of a frame is its class token's, not the pooler's.",),
+    notes=(
+      SAME,
+      "The feature of a frame is its class token's, not the pooler's.",
+    ),
   )
 
 
