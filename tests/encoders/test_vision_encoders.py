@@ -8,6 +8,7 @@ from trajvit.encoders import VISION_ENCODERS
 SMALL = dict(name="vit", width=12, depth=1, num_heads=2, mlp_dim=16, size=8)
 VIDEO = dict(frames=4, patch=(2, 4, 4), class_token=False)
 CONVNEXT = dict(name="convnext", depths=(1, 1), widths=(4, 6), layer_scale=0.5)
+SLOW = pytest.mark.slow
 CASES = {
   "vit": dict(**SMALL, patch=(1, 4, 4)),
   "clip": dict(
@@ -26,6 +27,12 @@ CASES = {
   "convnext": CONVNEXT,
 }
 
+# The others are held to their references in tests/interop by default.
+NAMES = [
+  name if name in ("clip", "vjepa2") else pytest.param(name, marks=SLOW)
+  for name in CASES
+]
+
 
 def build(**spec):
   return VISION_ENCODERS.build(spec, rngs=nnx.Rngs(params=0))
@@ -35,7 +42,7 @@ def frames_of(rng, count=4):
   return rng.normal(size=(2, count, 8, 8, 3)).astype(np.float32)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", NAMES)
 def test_windows_are_seen_alone(rng, nnx_mode, name):
   tower = build(**CASES[name])
   see = jax.jit(tower)
@@ -54,7 +61,9 @@ def test_windows_are_seen_alone(rng, nnx_mode, name):
   assert np.abs(also[:, 0] - pooled[:, 0]).max() > 1e-4
 
 
-@pytest.mark.parametrize("name", ["vit", "siglip", "videomae", "vjepa2"])
+@pytest.mark.parametrize(
+  "name", [pytest.param("siglip", marks=SLOW), "videomae", "vjepa2"]
+)
 def test_patches_know_their_places(rng, name):
   tower = build(**CASES[name])
   frames = np.tile(rng.normal(size=(1, 1, 4, 4, 3)), (1, tower.frames, 2, 2, 1))

@@ -1,5 +1,4 @@
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -12,20 +11,28 @@ def make_head(**options):
 
 
 def test_it_is_attention_of_one_query(rng, nnx_mode):
-  head = make_head()
+  head = make_head(activation="relu")
   x = rng.normal(size=(3, 5, 8)).astype(np.float32)
-  query = np.asarray(head.query(head.latents[...])).reshape(2, 4)
-  key = np.asarray(head.key(x)).reshape(3, 5, 2, 4)
-  value = np.asarray(head.value(x)).reshape(3, 5, 2, 4)
+
+  def linear(part, x):
+    return x @ np.asarray(part.kernel) + np.asarray(part.bias)
+
+  query = linear(head.query, np.asarray(head.latents)).reshape(2, 4)
+  key = linear(head.key, x).reshape(3, 5, 2, 4)
+  value = linear(head.value, x).reshape(3, 5, 2, 4)
   read = np.zeros((3, 2, 4))
   for clip in range(3):
     for k in range(2):
       logits = key[clip, :, k] @ query[k] / 2
       share = np.exp(logits) / np.exp(logits).sum()
       read[clip, k] = share @ value[clip, :, k]
-  y = head.out(jnp.asarray(read.reshape(3, 8), jnp.float32))
-  expected = y + head.mlp(head.norm(y))
-  np.testing.assert_allclose(head(x), expected, atol=1e-5)
+  y = linear(head.out, read.reshape(3, 8))
+  normed = (y - y.mean(1, keepdims=True)) / np.sqrt(
+    y.var(1, keepdims=True) + 1e-6
+  )
+  hidden = np.maximum(linear(head.mlp.inner, normed), 0)
+  expected = y + linear(head.mlp.outer, hidden)
+  np.testing.assert_allclose(jax.jit(head)(x), expected, atol=1e-5)
 
 
 def test_the_order_of_tokens_does_not_matter(rng):

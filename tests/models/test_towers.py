@@ -48,6 +48,7 @@ def test_both_towers_meet(inputs, nnx_mode):
   np.testing.assert_array_equal(tokens.mask.sum(1), [16, 8])
 
 
+@pytest.mark.slow
 def test_padding_frames_are_not_read(inputs):
   model = build(vision=VISION)
   encode = jax.jit(model.encode_video)
