@@ -121,6 +121,7 @@ def judge(names):
   return {name for name in names if "/adversary/" in name}
 
 
+@pytest.mark.slow
 def test_it_is_off_before_its_start_and_on_from_then():
   found, metrics = unbroken()
   assert not judge(changed(found[0], found[START]))

@@ -94,6 +94,7 @@ def by_path(params):
   return {path_name(path): x for path, x in leaves}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("joint", "decoder"),
   [

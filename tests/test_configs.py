@@ -257,6 +257,7 @@ def test_the_baselines_keep_as_many_tokens_as_there_are_tracks():
   assert round(np.mean(counts)) == quickstart_sprites.MEAN_TRACKS
 
 
+@pytest.mark.slow
 def test_every_reducer_has_a_config():
   """At the place where the benchmark has it."""
   args = [f"{case.name},place={case.place}" for case in CASES]
@@ -321,6 +322,7 @@ WARM = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("run", "others", "places"), WARM)
 def test_a_config_takes_whole_parts_of_the_runs_it_starts_from(
   run, others, places

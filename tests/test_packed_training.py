@@ -224,6 +224,7 @@ def training(name, packing, accumulate_steps=1):
   return state, jax.jit(step)
 
 
+@pytest.mark.slow
 def test_the_step_logs_how_it_was_packed(rng):
   batch = uneven_batch(rng)
   small = dict(clips=BATCH, rows=1, length=8)
@@ -234,6 +235,7 @@ def test_the_step_logs_how_it_was_packed(rng):
   assert metrics["packing/overflow_tokens"] == real - 8 > 0
 
 
+@pytest.mark.slow
 def test_micro_batches_are_packed_by_the_device_alone(rng):
   batch = uneven_batch(rng)
   state, step = training("trajvit", group("trajvit"), accumulate_steps=2)

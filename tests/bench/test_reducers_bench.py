@@ -50,6 +50,7 @@ def run(batch):
   return RestoredRun(config, build, apply, init(), 0, False, meta)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["input", "middle", "output"])
 def test_a_reducer_that_keeps_all_changes_nothing(run, batch, place):
   case, grid = Case("uniform_k", place), token_grid(run)
@@ -62,6 +63,7 @@ def test_a_reducer_that_keeps_all_changes_nothing(run, batch, place):
   assert changed == 0
 
 
+@pytest.mark.slow
 def test_training_moves_the_parameters(run, batch):
   case = Case("uniform_k", "middle")
   reduced = with_reducer(run, case, case.spec(4, token_grid(run)))

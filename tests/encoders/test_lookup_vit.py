@@ -72,6 +72,7 @@ def test_block_against_loops(rng):
   np.testing.assert_allclose(many[:, :4], expected[:, :4], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_one_set_of_parameters_runs_every_budget(rng):
   tokens = make_tokens(rng)
   graphdef, state = nnx.split(make())

@@ -47,6 +47,7 @@ def run_of(model) -> RestoredRun:
   return RestoredRun(read, build, apply, variables, STEP, False, meta)
 
 
+@pytest.mark.slow
 def test_it_comes_back_equal(tmp_path, rng):
   run = run_of(MODEL)
   config = export_run(run, tmp_path / "out", platforms=["cpu"])

@@ -86,6 +86,7 @@ def test_training_draws_how_many_are_read(batch):
   assert set(np.concatenate(kept).tolist()) == {1, 2, 3, 4}
 
 
+@pytest.mark.slow
 def test_indices_alone_make_the_frames(batch):
   variables, apply = model()
   outputs = apply(variables, batch)
@@ -96,6 +97,7 @@ def test_indices_alone_make_the_frames(batch):
   np.testing.assert_allclose(frames, outputs["frames"], atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("joint", "quantizer", "decoder"),
   [

@@ -52,6 +52,7 @@ def test_the_tokenizer_is_one_line(batch, nnx_mode, tokenizer):
   )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tokenizer", TOKENIZERS, ids=lambda spec: spec["name"])
 def test_a_masked_frame_changes_no_gradient(batch, tokenizer):
   """The line from frames to loss: what a masked frame holds is never read."""
@@ -145,7 +146,7 @@ ERRORS = [
   (dict(tokenizer=dict(patch=2)), "a tokenizer needs a name"),
   (dict(embed_dims=8), "model 'video_text' reads no 'embed_dims'"),
   (dict(pool="max"), "'cls' or 'mean', got 'max'"),
-  (dict(normalization="unit"), "symmetric, imagenet, got 'unit'"),
+  (dict(normalization="unit"), "symmetric, imagenet, clip, got 'unit'"),
   (dict(dtype="float16"), "float32, bfloat16, got 'float16'"),
   (dict(encoder=dict(name="vit", registers=0)), "registers >= 1, got 0"),
 ]

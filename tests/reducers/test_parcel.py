@@ -38,6 +38,7 @@ def make(budget=None, seed=0):
   )
 
 
+@pytest.mark.slow
 def test_one_set_of_parameters_runs_every_budget(rng):
   tokens = make_tokens(rng)
   graphdef, state = nnx.split(make())

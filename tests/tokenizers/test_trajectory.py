@@ -144,6 +144,7 @@ def test_missing_or_misplaced_tracks_are_refused(clip, name):
     tokenizer(dataclasses.replace(clip, tracks=tracks))
 
 
+@pytest.mark.slow
 def test_training_returns_batch_statistics_like_the_state(clip):
   tokenizer = build("trajectory")
   stats = nnx.to_pure_dict(nnx.split(tokenizer, nnx.BatchStat, ...)[1])
@@ -152,6 +153,7 @@ def test_training_returns_batch_statistics_like_the_state(clip):
   assert "batch_stats" not in tokenizer(clip)[1]
 
 
+@pytest.mark.slow
 def test_boxes_and_resnet50_are_options(clip):
   tokens, _ = build("trajectory", coordinates="box", stem="resnet50")(clip)
   assert np.isfinite(tokens.features).all()

@@ -112,6 +112,7 @@ def path(columns):
   return tokens.features[0, 2]
 
 
+@pytest.mark.slow
 def test_where_a_slot_goes_is_seen():
   away = path([0, 1, 2, 3])
   assert np.abs(away - path([3, 2, 1, 0])).max() > 1e-2

@@ -135,6 +135,7 @@ def test_as_numpy_without_any_mesh(saved):
   assert isinstance(jax.tree.leaves(found)[0], np.ndarray)
 
 
+@pytest.mark.slow
 @starts_eight_devices
 def test_all_of_this_on_eight_devices():
   run_on_eight_devices(__file__)

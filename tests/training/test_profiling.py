@@ -21,6 +21,7 @@ def recorded(folder):
   return [step for step in range(1, 10) if b"this_is_step_%d" % step in data]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("steps", "expected"), [("3:4", [3, 4]), ("5:50", [5, 6]), (None, [])]
 )

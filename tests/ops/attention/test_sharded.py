@@ -24,6 +24,7 @@ COMMUNICATION = "all-gather|all-to-all|collective-permute|all-reduce"
 TOKENS = P(("data", "fsdp"), None, "tensor")
 
 
+@pytest.mark.slow
 @starts_eight_devices
 def test_on_eight_devices():
   run_on_eight_devices(__file__)
