@@ -10,9 +10,9 @@ from absl import logging
 
 from trajvit.data.clips import StoredClip
 from trajvit.data.example import BrokenClip, ClipSpec
+from trajvit.data.file_work import sidecar_files
 from trajvit.data.manifest import Record, read_manifest
 from trajvit.data.stored import StoredClips
-from trajvit.data.tracks import sidecar_paths
 
 
 class FileClips(StoredClips):
@@ -103,13 +103,13 @@ class FileClips(StoredClips):
     del row["mask"], row["graph"]
     files = [record.path]
     if self._tracks in ("sidecar", "auto"):
-      files += [name for name in _sidecar_names(record) if name]
+      files += [name for name in sidecar_files(record) if name]
     row["sizes"] = [_size(file) for file in files]
     return row
 
   def _sidecar_pair(self, record) -> tuple[str, str | None] | None:
     """The sidecar files of a record, or None if it names and has none."""
-    pair = _sidecar_names(record)
+    pair = sidecar_files(record)
     missing = [name for name in pair if name and not os.path.isfile(name)]
     if not missing:
       return pair
@@ -156,14 +156,6 @@ class VideoFiles(FileClips):
 def clip_place(record: Record) -> tuple:
   """What two records of one clip have in common."""
   return record.path, record.start, record.end or np.inf
-
-
-def _sidecar_names(record: Record) -> tuple[str, str | None]:
-  """The mask and graph of a record; an image needs no graph."""
-  mask, graph = sidecar_paths(record.path)
-  if record.is_image:
-    return record.mask or mask, record.graph
-  return record.mask or mask, record.graph or graph
 
 
 def _size(path: str) -> int:
