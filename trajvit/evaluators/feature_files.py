@@ -2,13 +2,13 @@
 
 import dataclasses
 import json
-import os
 import zipfile
 import zlib
 from pathlib import Path
 
 import numpy as np
 
+from trajvit.data.whole_files import replacing
 from trajvit.evaluators.embed import embed
 from trajvit.evaluators.features import Features
 
@@ -94,10 +94,8 @@ def write_features(path: Path, features: Features, model: dict | None) -> None:
   arrays |= {f"{_OUTPUT}{name}": x for name, x in outputs.items()}
   text = json.dumps({"model": model, **values}).encode()
   path.parent.mkdir(parents=True, exist_ok=True)
-  replacement = path.with_suffix(".tmp")
-  with open(replacement, "wb") as file:
+  with replacing(path) as partial, open(partial, "wb") as file:
     np.savez(file, info=np.frombuffer(text, np.uint8), **arrays)
-  os.replace(replacement, path)
 
 
 def read_features(path: Path) -> tuple[Features, dict | None]:
