@@ -7,8 +7,7 @@ from flax import nnx
 
 from trajvit.export.encoder import Encoder
 from trajvit.export.programs import flat_weights, model_programs, on_weights
-from trajvit.export.write import preprocessing
-from trajvit.training.config import plain_values
+from trajvit.export.write import preprocessing, trained
 from trajvit.training.restore import RestoredRun, restore_run
 
 
@@ -28,12 +27,4 @@ def encoder_of_run(run: str | Path | RestoredRun) -> Encoder:
     name: jax.jit(on_weights(program, model))
     for name, program in model_programs(model, clip).items()
   }
-  config = {
-    "model": run.config.model,
-    "clip": run.config.data["clip"],
-    "text": run.config.data.get("text"),
-    "step": run.step,
-    "ema": run.ema,
-    "training": plain_values(run.config),
-  }
-  return Encoder(config, clip, weights, programs)
+  return Encoder(trained(run), clip, weights, programs)

@@ -114,6 +114,18 @@ def preprocessing(run: RestoredRun, model: nnx.Module) -> dict:
   }
 
 
+def trained(run: RestoredRun) -> dict:
+  """Returns what an encoder tells of the run that it comes from."""
+  return {
+    "model": run.config.model,
+    "clip": run.config.data["clip"],
+    "text": run.config.data.get("text"),
+    "step": run.step,
+    "ema": run.ema,
+    "training": plain_values(run.config),
+  }
+
+
 def _write(run, model, directory, platforms) -> dict:
   """Writes all files and returns config.json, which still lacks parity."""
   clip = preprocessing(run, model)
@@ -128,15 +140,10 @@ def _write(run, model, directory, platforms) -> dict:
     programs[name] = {"file": file, **signature(program, exported)}
   config = {
     "format": FORMAT,
-    "model": run.config.model,
-    "clip": run.config.data["clip"],
-    "text": run.config.data.get("text"),
-    "step": run.step,
-    "ema": run.ema,
+    **trained(run),
     "programs": programs,
     "versions": {"trajvit": trajvit.__version__, **provenance.versions()},
     "commit": run.meta.get("commit"),
-    "training": plain_values(run.config),
   }
   write_json(directory / "config.json", config)
   return config
