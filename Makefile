@@ -16,7 +16,7 @@ env: $(VENV)/installed
 $(VENV)/installed: setup.cfg pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	  -c constraints.txt -e ".[dev,tracks,text,beam]"
+	  -c constraints.txt -e ".[dev,tracks,text,beam,onnx,quantize]"
 	touch $@
 
 quickstart: env
