@@ -134,8 +134,8 @@ GRAPH = np.array([[1, 1, 1], [2, 2, 2]])
       "the mask of a video must be [T, H, W] integers, got",
     ),
     (MASK, GRAPH[0], "a graph must be [M, T] integers, got int64 (3,)"),
-    (MASK.astype(float), GRAPH, "must be [T, H, W] integers, got float64"),
-    (MASK, GRAPH.astype(float), "must be [M, T] integers, got float64 (2, 3)"),
+    (MASK.astype(float), GRAPH, "expected integers, got float64"),
+    (MASK, GRAPH.astype(float), "expected integers, got float64 (2, 3)"),
     (MASK, GRAPH + [[0], [300]], "graph ids must be from 0 to 255, got 302"),
     (
       MASK.astype(np.int64),
@@ -203,11 +203,11 @@ class _Bomb:
 def test_pickles_are_never_loaded(tmp_path):
   bomb = np.array([_Bomb(str(tmp_path / "exploded"))], dtype=object)
   mask, graph = _save(tmp_path, MASK, bomb)
-  with pytest.raises(ValueError, match=r"clip_graph.npz: .*allow_pickle=False"):
+  with pytest.raises(ValueError, match="clip_graph.npz: expected integers"):
     read_sidecars(mask, graph, 3)
   with zipfile.ZipFile(mask, "w") as archive:
     archive.writestr("arr_0.npy", b"\x80\x04N.")  # a bare pickle
-  with pytest.raises(ValueError, match="clip_mask.npz: 'arr_0' is not an arr"):
+  with pytest.raises(ValueError, match="clip_mask.npz: EOF: reading magic"):
     read_sidecars(mask, graph, 3)
   assert not (tmp_path / "exploded").exists()
 

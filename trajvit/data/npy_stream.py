@@ -55,8 +55,7 @@ class ArrayStream:
     self._next = 0
     self._whole = None
     if fortran_order and len(self.shape) > 1:  # a row is not in one place
-      values = self._values(math.prod(self.shape))
-      self._whole = values.reshape(self.shape, order="F")
+      self._whole = self._last_values(self.shape, order="F")
 
   def read(self, count: int) -> np.ndarray:
     """Returns the next `count` rows, or as many as there are.
@@ -71,17 +70,33 @@ class ArrayStream:
       return self._whole[start : self._next]
     shape = (self._next - start, *self.shape[1:])
     with naming(self.name):
-      values = self._values(math.prod(shape)).reshape(shape)
-      if self._next == self.shape[0] and self._file.read(1):
-        raise ValueError(f"more than an array {self.shape}")
+      if self._next == self.shape[0]:
+        return self._last_values(shape)
+      return self._values(shape)
+
+  def whole(self) -> np.ndarray:
+    """Returns the array, of which nothing has been read, read-only.
+
+    Raises:
+      ValueError: as `read`.
+    """
+    if self._whole is not None:
+      return self._whole
+    with naming(self.name):
+      return self._last_values(self.shape)
+
+  def _last_values(self, shape, order="C") -> np.ndarray:
+    values = self._values(shape, order)
+    if self._file.read(1):
+      raise ValueError(f"more than an array {self.shape}")
     return values
 
-  def _values(self, count) -> np.ndarray:
-    size = count * self.dtype.itemsize
+  def _values(self, shape, order="C") -> np.ndarray:
+    size = math.prod(shape) * self.dtype.itemsize
     content = self._file.read(size)
     if len(content) < size:
       raise ValueError(f"less than an array {self.shape}")
-    return np.frombuffer(content, self.dtype)
+    return np.frombuffer(content, self.dtype).reshape(shape, order=order)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Paths that files name, which must not lead out of a folder."""
+"""Paths of files: those that files name must not lead out of a folder."""
 
 import os
 
@@ -41,3 +41,11 @@ def path_inside(
       "root that holds all files, or the root / for any place"
     )
   return path
+
+
+def file_size(path: str) -> int:
+  """The size of a file in bytes, -1 if it is missing."""
+  try:
+    return os.stat(path).st_size
+  except OSError:
+    return -1

@@ -18,23 +18,13 @@ import contextlib
 import os
 import pathlib
 import tempfile
-import zipfile
 
 import numpy as np
 
-from trajvit.data.media import Blob, Media, media_name
-from trajvit.data.npz_guard import (
-  PARSING,
-  UNREADABLE,
-  check_claim,
-  check_method,
-)
+from trajvit.data.media import Media, media_name
+from trajvit.data.npy_stream import open_array
 
 _MAX_ID = np.iinfo(np.uint16).max
-_HEADERS = {
-  (1, 0): np.lib.format.read_array_header_1_0,
-  (2, 0): np.lib.format.read_array_header_2_0,
-}
 
 
 def sidecar_paths(video_path: str | os.PathLike) -> tuple[str, str]:
@@ -245,7 +235,7 @@ def limit_tracks(labels: np.ndarray, max_tracks: int) -> tuple[np.ndarray, int]:
 
 
 def _check_shape(file, what, array, letters) -> None:
-  if array.ndim != len(letters.split(", ")) or array.dtype.kind not in "ui":
+  if array.ndim != len(letters.split(", ")):
     raise ValueError(
       f"{media_name(file)}: {what} must be [{letters}] integers, "
       f"got {array.dtype} {array.shape}"
@@ -254,43 +244,8 @@ def _check_shape(file, what, array, letters) -> None:
 
 def _load(file: Media, key: str) -> np.ndarray:
   """Reads one array of an npz file, and never runs code from it."""
-  name = media_name(file)
-  with file.open() if isinstance(file, Blob) else open(file, "rb") as opened:
-    if not zipfile.is_zipfile(opened):
-      raise ValueError(f"{name}: expected an npz file")
-    try:
-      size = opened.seek(0, os.SEEK_END)
-      with zipfile.ZipFile(opened) as archive:
-        for entry in archive.infolist():
-          check_method(entry)
-          if entry.filename in (key, f"{key}.npy"):
-            with archive.open(entry) as array_file:
-              _check_head(array_file, size)
-      opened.seek(0)
-      with np.load(opened, allow_pickle=False) as archive:
-        if key not in archive.files:
-          raise ValueError(f"expected the key {key!r}, got {archive.files}")
-        with PARSING:
-          array = archive[key]
-    except UNREADABLE as error:
-      reason = " ".join(str(error).split()) or type(error).__name__
-      raise ValueError(f"{name}: {reason}") from error
-  if not isinstance(array, np.ndarray):
-    raise ValueError(f"{name}: {key!r} is not an array")
-  return array
-
-
-def _check_head(file, size: int) -> None:
-  """Raises ValueError for an array that cannot be in `size` bytes."""
-  start = file.read(6)
-  if start != np.lib.format.MAGIC_PREFIX:
-    return  # not an array at all
-  version = tuple(file.read(2))
-  if version not in _HEADERS:
-    raise ValueError(f"expected version 1.0 or 2.0 of npy, got {version}")
-  with PARSING:
-    shape, _, dtype = _HEADERS[version](file)
-  check_claim(shape, dtype, size)
+  with open_array(file, key) as stream:
+    return stream.whole()
 
 
 def _save(path: str, **arrays) -> None:

@@ -12,6 +12,7 @@ from trajvit.data.clips import StoredClip
 from trajvit.data.example import BrokenClip, ClipSpec
 from trajvit.data.file_work import sidecar_files
 from trajvit.data.manifest import Record, read_manifest
+from trajvit.data.paths import file_size
 from trajvit.data.stored import StoredClips
 
 
@@ -104,7 +105,7 @@ class FileClips(StoredClips):
     files = [record.path]
     if self._tracks in ("sidecar", "auto"):
       files += [name for name in sidecar_files(record) if name]
-    row["sizes"] = [_size(file) for file in files]
+    row["sizes"] = [file_size(file) for file in files]
     return row
 
   def _sidecar_pair(self, record) -> tuple[str, str | None] | None:
@@ -156,11 +157,3 @@ class VideoFiles(FileClips):
 def clip_place(record: Record) -> tuple:
   """What two records of one clip have in common."""
   return record.path, record.start, record.end or np.inf
-
-
-def _size(path: str) -> int:
-  """The size of a file in bytes, -1 if it is missing."""
-  try:
-    return os.stat(path).st_size
-  except OSError:
-    return -1

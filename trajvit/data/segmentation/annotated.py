@@ -13,6 +13,7 @@ import numpy as np
 from trajvit.data import decode
 from trajvit.data.augment import Augment, Footage
 from trajvit.data.example import BrokenClip, ClipSpec, Example
+from trajvit.data.paths import file_size
 from trajvit.data.sampling import SAMPLERS
 from trajvit.data.tracks import limit_tracks
 
@@ -161,11 +162,3 @@ def enumerated(names: Sequence[str]) -> str:
   """Returns "a, b, c, d and 3 more"."""
   more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
   return ", ".join(names[:_NAMED]) + more
-
-
-def file_size(path: str) -> int:
-  """The size of a file in bytes, -1 if it is missing."""
-  try:
-    return os.stat(path).st_size
-  except OSError:
-    return -1

@@ -12,12 +12,11 @@ import numpy as np
 from trajvit.data.benchmarks.counts import check_counts
 from trajvit.data.example import BrokenClip, ClipSpec
 from trajvit.data.masklets.index_image import read_labels
-from trajvit.data.paths import path_inside
+from trajvit.data.paths import file_size, path_inside
 from trajvit.data.segmentation.annotated import (
   AnnotatedVideos,
   FrameVideo,
   enumerated,
-  file_size,
   require_files,
 )
 

@@ -20,12 +20,11 @@ from trajvit.data.example import BrokenClip, ClipSpec
 from trajvit.data.masklets.annotation import Annotation
 from trajvit.data.masklets.images import read_images
 from trajvit.data.masklets.json_files import read_json
-from trajvit.data.paths import path_inside
+from trajvit.data.paths import file_size, path_inside
 from trajvit.data.segmentation.annotated import (
   AnnotatedVideos,
   FrameVideo,
   enumerated,
-  file_size,
 )
 
 _STEP = 4  # frames from one annotation to the next
