@@ -13,6 +13,8 @@ from typing import NamedTuple
 NORMALIZATIONS = {
   "symmetric": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
   "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+  # As it is: what TiTok's released weights read.
+  "unit": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
   # What CLIP was trained on (arXiv:2103.00020), as its release has it.
   "clip": (
     (0.48145466, 0.4578275, 0.40821073),

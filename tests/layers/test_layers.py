@@ -6,7 +6,7 @@ from flax import nnx
 
 from trajvit.layers.block import Block
 from trajvit.layers.linear import Linear
-from trajvit.layers.norm import BatchNorm, LayerNorm
+from trajvit.layers.norm import BatchNorm, GroupNorm, LayerNorm
 from trajvit.layers.patches import patchify
 from trajvit.layers.sizes import Size, transformer_size
 from trajvit.layers.stack import Stack
@@ -38,6 +38,22 @@ def test_layer_norm_is_float32_inside(rng):
   np.testing.assert_allclose(y, expected, atol=1e-3)
   low = LayerNorm(64, dtype=jnp.bfloat16)(jnp.asarray(x, jnp.bfloat16))
   assert low.dtype == jnp.bfloat16
+
+
+def test_group_norm_is_over_places_and_channels_of_a_group(rng):
+  x = rng.normal(2.0, 3.0, (2, 3, 5, 6)).astype(np.float32)
+  norm = GroupNorm(6, groups=2, epsilon=1e-5)
+  y = np.asarray(norm(x))
+  for image in range(2):
+    for group in (slice(0, 3), slice(3, 6)):
+      part = x[image, ..., group]
+      expected = (part - part.mean()) / np.sqrt(part.var() + 1e-5)
+      np.testing.assert_allclose(y[image, ..., group], expected, atol=1e-5)
+  assert GroupNorm(32, dtype=jnp.bfloat16)(np.ones((1, 2, 2, 32))).dtype == (
+    jnp.bfloat16
+  )
+  with pytest.raises(ValueError, match="4 groups must divide the width, got 6"):
+    GroupNorm(6, groups=4)
 
 
 def test_batch_norm_returns_running_statistics_and_writes_none(rng):

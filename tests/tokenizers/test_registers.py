@@ -76,6 +76,21 @@ def test_patches_that_read_registers_let_them_know(clip):
   assert np.abs(few[0, 1] - whole[0, 1]).max() > 1e-3
 
 
+def test_a_class_token_is_read_like_a_patch(clip):
+  """By all registers of its step, with a norm in front of the blocks."""
+  options = dict(class_token=True, first_norm=True, epsilon=1e-5)
+  tokenizer, state, run = make(False, **options)
+  assert tokenizer.class_token.shape == (1, 1, WIDTH)
+  before = first(run(state, clip), tokenizer, N)
+  moved = jax.tree.map(lambda x: x, state)
+  moved["class_token"][...] += np.arange(WIDTH)
+  after = first(run(moved, clip), tokenizer, N)
+  assert np.abs(after - before).max(-1).min() > 1e-3
+  _, state, run = make(False, timed=(("share", 0.5),), **options)
+  clip = dataclasses.replace(clip, times=np.zeros((2, FRAMES), np.float32))
+  assert jax.eval_shape(run, state, clip).features.shape[1] == N
+
+
 def test_a_register_changes_none_in_front_of_it(clip):
   tokenizer, state, run = make()
 

@@ -1,4 +1,4 @@
-"""Normalisation: layer norm, and a batch norm that writes nothing."""
+"""Normalisation: layer and group norm, and a batch norm that writes nothing."""
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,45 @@ class LayerNorm(nnx.Module):
     x = x - x.mean(-1, keepdims=True)
     variance = jnp.square(x).mean(-1, keepdims=True)
     x = x * jax.lax.rsqrt(variance + self.epsilon)
+    return (x * self.scale[...] + self.bias[...]).astype(self.dtype)
+
+
+class GroupNorm(nnx.Module):
+  """Group norm over places and a group of channels of an image, in float32.
+
+  Source: arXiv:1803.08494.
+
+  Args:
+    width: D.
+    groups: of neighbouring channels, as wide as each other.
+    epsilon: added to the variance.
+    dtype: of the result.
+
+  Raises:
+    ValueError: the channels cannot be grouped so.
+  """
+
+  def __init__(
+    self,
+    width: int,
+    *,
+    groups: int = 32,
+    epsilon: float = 1e-6,
+    dtype=jnp.float32,
+  ):
+    if width % groups:
+      raise ValueError(f"{groups} groups must divide the width, got {width}")
+    self.groups, self.epsilon, self.dtype = groups, epsilon, dtype
+    self.scale = nnx.Param(jnp.ones(width))
+    self.bias = nnx.Param(jnp.zeros(width))
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Normalises each image of [B, H, W, D]."""
+    shape = x.shape
+    x = x.astype(jnp.float32).reshape(*shape[:3], self.groups, -1)
+    x = x - x.mean((1, 2, 4), keepdims=True)
+    variance = jnp.square(x).mean((1, 2, 4), keepdims=True)
+    x = (x * jax.lax.rsqrt(variance + self.epsilon)).reshape(shape)
     return (x * self.scale[...] + self.bias[...]).astype(self.dtype)
 
 

@@ -74,6 +74,7 @@ class TimedBlock(Block):
     num_heads: K.
     mlp_dim: hidden width of the perceptron.
     timed: options of `TimedAttention`.
+    epsilon: of the layer norms.
     dtype: of the products.
     rngs: holds the key of the initial values.
   """
@@ -85,10 +86,13 @@ class TimedBlock(Block):
     mlp_dim: int,
     *,
     timed: dict,
+    epsilon: float = 1e-6,
     dtype=jnp.float32,
     rngs: nnx.Rngs,
   ):
-    super().__init__(width, num_heads, mlp_dim, dtype=dtype, rngs=rngs)
+    super().__init__(
+      width, num_heads, mlp_dim, epsilon=epsilon, dtype=dtype, rngs=rngs
+    )
     self.attention = TimedAttention(
       width, num_heads, dtype=dtype, rngs=rngs, **timed
     )

@@ -52,11 +52,15 @@ class RegisterTokenizer(nnx.Module):
     patch: (frames, rows, columns) of a tubelet; each divides the clip.
     position: of the patches, see `tubelet`. A register is its own position.
     init_std: of positions and registers before training, see `tubelet`.
+    class_token: whether a learned token is in front of the patches of every
+      step, and read like them, as in TiTok's released weights.
+    first_norm: whether what enters the blocks is normalised, likewise.
     pattern: who reads whom, spec of an entry in PATTERNS.
     timed: options of `layers.timed_block`; None reads no times.
     strides: in training a clip is seen every r-th frame, r one of these.
     depth: number of blocks.
     mlp_dim: hidden width of their perceptrons; None is 4 D.
+    epsilon: of the layer norms.
     block: tokens in a block of the attention's mask; the kernels for TPU need a
       multiple of 128.
     remat: what of a block is computed twice, see `layers.remat`.
@@ -76,11 +80,14 @@ class RegisterTokenizer(nnx.Module):
     patch: tuple[int, int, int] = (2, 16, 16),
     position: str = "factorized",
     init_std: float = 0.02,
+    class_token: bool = False,
+    first_norm: bool = False,
     pattern: dict | None = None,
     timed: dict | None = None,
     strides: tuple[int, ...] = (),
     depth: int = 12,
     mlp_dim: int | None = None,
+    epsilon: float = 1e-6,
     block: int = 128,
     remat: str | bool = "none",
     width: int,
@@ -117,16 +124,22 @@ class RegisterTokenizer(nnx.Module):
     registers = init(rngs.params(), (self.steps, num_registers, width))
     copies = jnp.repeat(registers[:, -1:], redundant, axis=1)
     self.registers = nnx.Param(jnp.concatenate([registers, copies], axis=1))
+    shape = (self.steps, 1, width)
+    self.class_token = (
+      nnx.Param(init(rngs.params(), shape)) if class_token else None
+    )
+    options = dict(epsilon=epsilon, dtype=dtype)
 
     def make(rngs):
       hidden = 4 * width if mlp_dim is None else mlp_dim
       sizes = width, num_heads, hidden
       if timed is not None:
-        return TimedBlock(*sizes, timed=timed, dtype=dtype, rngs=rngs)
-      return Block(*sizes, dtype=dtype, rngs=rngs)
+        return TimedBlock(*sizes, timed=timed, rngs=rngs, **options)
+      return Block(*sizes, rngs=rngs, **options)
 
     self.blocks = Stack(make, depth, remat=remat, rngs=rngs)
-    self.norm = LayerNorm(width, dtype=dtype)
+    self.norm_first = LayerNorm(width, **options) if first_norm else None
+    self.norm = LayerNorm(width, **options)
 
   def __call__(
     self, clip: Clip, *, key=None, budget: int | None = None
@@ -164,7 +177,10 @@ class RegisterTokenizer(nnx.Module):
       mask=self._mask(both.mask, count),
       times=self._times(clip, count) if self.timed else None,
     )
-    features, _ = self.blocks(both.features, context)
+    features = both.features
+    if self.norm_first is not None:
+      features = self.norm_first(features)
+    features, _ = self.blocks(features, context)
     first = features.shape[1] // self.steps - count
     where = (slice(None), slice(None), slice(first, first + told))
     features = self.norm(self._steps(features)[where])
@@ -189,32 +205,30 @@ class RegisterTokenizer(nnx.Module):
     return zero_masked(dataclasses.replace(tokens, mask=mask))
 
   def _with_registers(self, patches, count):
-    """The patches of every step and its registers behind them, as Tokens."""
-    batch = patches.mask.shape[0]
-    registers = self.registers[...][:, :count]
-    shape = (batch, *registers.shape)
-    features = self._steps(patches.features)
-    registers = jnp.broadcast_to(registers, shape).astype(features.dtype)
-    mask = self._steps(patches.mask)
+    """All that the blocks read, a step after the other, as Tokens."""
+    own = patches.features, patches.mask, patches.positions
+    own = tuple(self._steps(x) for x in own)
+    parts = [own, self._learned(self.registers[...][:, :count], own)]
+    if self.class_token is not None:
+      parts.insert(0, self._learned(self.class_token[...], own))
+    features, mask, positions = (
+      self._flat(jnp.concatenate(xs, axis=2)) for xs in zip(*parts, strict=True)
+    )
+    size = mask.astype(jnp.float32)
+    return Tokens(features, mask, positions, size)
+
+  def _learned(self, values, patches):
+    """Features, mask and positions [B, S, n, ...] of `values` [S, n, D]."""
+    features, mask, _ = patches
+    shape = (mask.shape[0], *values.shape)
     real = jnp.broadcast_to(mask.any(-1, keepdims=True), shape[:-1])
     middle = (jnp.arange(self.steps) + 0.5) / self.steps
     middle = jnp.stack([middle, *[jnp.full(self.steps, 0.5)] * 2], -1)
     middle = jnp.broadcast_to(middle[:, None], (*shape[:-1], 3))
-
-    def join(x, y):
-      return self._flat(jnp.concatenate([x, y], axis=2))
-
-    positions = join(self._steps(patches.positions), middle)
-    mask = join(mask, real)
-    return Tokens(
-      features=join(features, registers),
-      mask=mask,
-      positions=positions,
-      size=mask.astype(jnp.float32),
-    )
+    return jnp.broadcast_to(values, shape).astype(features.dtype), real, middle
 
   def _times(self, clip, count):
-    """Seconds of patches and registers [B, N], the means of real frames."""
+    """Seconds of all that the blocks read [B, N], the means of real frames."""
     if clip.times is None:
       raise ValueError("timed registers need a clip with times, got none")
     real = clip.frame_mask
@@ -228,8 +242,10 @@ class RegisterTokenizer(nnx.Module):
 
     layers, rows, columns = self.patches.grid
     patches = self._steps(jnp.repeat(middle(layers), rows * columns, axis=1))
-    registers = jnp.repeat(middle(self.steps)[..., None], count, axis=2)
-    return self._flat(jnp.concatenate([patches, registers], axis=2))
+    step = middle(self.steps)[..., None]
+    front = step[..., : self.class_token is not None]
+    registers = jnp.repeat(step, count, axis=2)
+    return self._flat(jnp.concatenate([front, patches, registers], axis=2))
 
   def _mask(self, mask, count):
     """The BlockMask of patches and registers, [B, N] bool."""
