@@ -10,6 +10,7 @@ from trajvit import cli, listing
 from trajvit.chips import CHIPS
 from trajvit.data.transforms import VIEWS
 from trajvit.export.feature_shards import SHARD_FORMATS
+from trajvit.export.targets import TARGETS
 from trajvit.interop.kinds import KINDS
 from trajvit.table import Table
 
@@ -30,7 +31,9 @@ def all_tables():
 def test_no_table_is_forgotten():
   listed = {id(table) for table in listing.TABLES.values()}
   # What is named on a command line or in an export, and not in a config.
-  others = {id(table) for table in (CHIPS, KINDS, VIEWS, SHARD_FORMATS)}
+  others = {
+    id(table) for table in (CHIPS, KINDS, VIEWS, SHARD_FORMATS, TARGETS)
+  }
   assert all_tables().keys() == listed | others
 
 

@@ -9,10 +9,13 @@ evaluators -> export.
 __version__ = "0.1.0"
 
 
-def load(path):
-  """Returns the exported encoder at `path`; see `trajvit.export.load`."""
+def load(path, runtime=None):
+  """Returns the encoder of the export or the run at `path`.
+
+  `runtime` chooses among the programs of an export; see `trajvit.export.load`.
+  """
   # An exported encoder needs jax and numpy only, and importing the package
   # must not cost even that.
   from trajvit.export.load import load as load_export  # noqa: PLC0415
 
-  return load_export(path)
+  return load_export(path, runtime)

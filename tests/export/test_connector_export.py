@@ -50,13 +50,13 @@ def run_of(model) -> RestoredRun:
 @pytest.mark.slow
 def test_it_comes_back_equal(tmp_path, rng):
   run = run_of(MODEL)
-  config = export_run(run, tmp_path / "out", platforms=["cpu"])
-  assert config["programs"].keys() == {"encode"}
-  assert config["programs"]["encode"]["outputs"] == {
+  config, _ = export_run(run, tmp_path / "out", platforms=["cpu"])
+  assert config["programs"]["stablehlo"].keys() == {"encode"}
+  assert config["programs"]["stablehlo"]["encode"]["outputs"] == {
     "features": {"dtype": "float32", "shape": ["b", 6, 10]},
     "mask": {"dtype": "bool", "shape": ["b", 6]},
   }
-  saved = json.loads((tmp_path / "out/preprocessing.json").read_text())
+  saved = json.loads((tmp_path / "out/preprocessor_config.json").read_text())
   assert saved["tracks"] is None and saved["text"] is None
 
   encoder = trajvit.load(tmp_path / "out")

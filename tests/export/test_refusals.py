@@ -21,10 +21,19 @@ def damaged(workdir, tmp_path):
   return shutil.copytree(workdir / "export", tmp_path / "copy")
 
 
-def test_another_format_is_refused(damaged):
-  (damaged / "config.json").write_text('{"format": 2}')
-  with pytest.raises(ValueError, match="has format 2, expected 1"):
+@pytest.mark.parametrize("name", ["preprocessor_config", "preprocessing"])
+def test_another_format_is_refused(damaged, name):
+  (damaged / "config.json").write_text('{"format": 1}')
+  (damaged / "preprocessor_config.json").rename(damaged / f"{name}.json")
+  with pytest.raises(ValueError, match="format 1, expected 2: export it again"):
     trajvit.load(damaged)
+
+
+def test_a_runtime_that_was_not_exported_is_refused(workdir, damaged):
+  with pytest.raises(ValueError, match="no programs of other; it has stablehl"):
+    trajvit.load(damaged, runtime="other")
+  with pytest.raises(ValueError, match="is a run, which has no programs"):
+    trajvit.load(workdir, runtime="stablehlo")
 
 
 def test_damaged_weights_are_refused(damaged):

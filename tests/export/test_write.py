@@ -15,9 +15,9 @@ TUBELET = dict(name="tubelet", patch=(2, 16, 16))
 
 def test_an_encoder_without_tracks(tmp_path, rng):
   run = tiny_run(tokenizer=TUBELET, dtype="bfloat16")
-  config = export_run(run, tmp_path / "out", platforms=["cpu"])
-  assert config["programs"]["encode"]["platforms"] == ["cpu"]
-  assert config["parity"]["tolerance"] > 1e-5
+  config, parity = export_run(run, tmp_path / "out", platforms=["cpu"])
+  assert config["programs"]["stablehlo"]["encode"]["platforms"] == ["cpu"]
+  assert parity["stablehlo"]["tolerance"] > 1e-5
   encoder = trajvit.load(tmp_path / "out")
   video = rng.integers(0, 256, CLIP_SHAPE + (3,), dtype=np.uint8)
   embedding = encoder.encode(video)
@@ -53,8 +53,8 @@ def test_an_encoder_without_text(tmp_path, monkeypatch, rng):
   """A model that has no text tower has no program for it."""
   run = tiny_run(tokenizer=TUBELET)
   monkeypatch.delattr("trajvit.models.video_text.VideoText.encode_text")
-  config = export_run(run, tmp_path / "out", platforms=["cpu"])
-  assert config["programs"].keys() == {"encode", "tokenize"}
+  config, parity = export_run(run, tmp_path / "out", platforms=["cpu"])
+  assert config["programs"]["stablehlo"].keys() == {"encode", "tokenize"}
   with pytest.raises(ValueError, match="no text tower"):
     trajvit.load(tmp_path / "out").encode_text("red")
-  assert jax.tree.leaves(config["parity"]["max_abs_difference"])
+  assert jax.tree.leaves(parity["stablehlo"]["max_abs_difference"])

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from trajvit.export.programs import PLATFORMS
-from trajvit.export.write import export_run
+from trajvit.export.targets import TARGETS
+from trajvit.export.write import PLATFORMS, export_run
 from trajvit.training.restore import restore_run
 
 
@@ -21,8 +21,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     help="the moving average of the weights; default: where the run keeps one",
   )
   parser.add_argument(
+    "--targets",
+    type=_names,
+    default=("stablehlo",),
+    help=f"some of {','.join(TARGETS)}; default: stablehlo",
+  )
+  parser.add_argument(
     "--platforms",
-    type=lambda text: tuple(text.split(",")),
+    type=_names,
     default=PLATFORMS,
     help=f"some of {','.join(PLATFORMS)}, cpu among them; default: all",
   )
@@ -34,24 +40,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
   """Exports, and prints what was written and how it compares."""
   restored = restore_run(args.workdir, step=args.step, ema=args.ema)
-  config = export_run(
-    restored, args.out, platforms=args.platforms, overwrite=args.overwrite
+  config, parity = export_run(
+    restored,
+    args.out,
+    targets=args.targets,
+    platforms=args.platforms,
+    overwrite=args.overwrite,
   )
   weights = "moving average of the weights" if config["ema"] else "weights"
   print(f"{args.out}: {weights} at step {config['step']}")
-  for program in config["programs"].values():
-    inputs = ", ".join(
-      f"{x['name']} {x['dtype']} [{', '.join(map(str, x['shape']))}]"
-      for x in program["inputs"]
-    )
-    print(f"  {program['file']}  {inputs}")
+  for programs in config["programs"].values():
+    for program in programs.values():
+      inputs = ", ".join(
+        f"{x['name']} {x['dtype']} [{', '.join(map(str, x['shape']))}]"
+        for x in program["inputs"]
+      )
+      print(f"  {program['file']}  {inputs}")
   for file in sorted(Path(args.out).iterdir()):
-    print(f"  {file.name:22}{file.stat().st_size / 1e3:10.1f} kB")
-  parity = config["parity"]
-  for name, found in parity["max_abs_difference"].items():
-    sizes = ", ".join(f"{x:.1e} for batch {n}" for n, x in found.items())
-    print(f"parity of {name}: {sizes}")
-  print(f"parity is within {parity['tolerance']:.0e} on {parity['device']}")
+    print(f"  {file.name:24}{file.stat().st_size / 1e3:10.1f} kB")
+  for target, report in parity.items():
+    for name, found in report["max_abs_difference"].items():
+      sizes = ", ".join(f"{x:.1e} for batch {n}" for n, x in found.items())
+      print(f"parity of {name}, {target}: {sizes}")
+    print(
+      f"parity of {target} is within {report['tolerance']:.0e} on "
+      f"{report['device']}"
+    )
+
+
+def _names(text: str) -> tuple[str, ...]:
+  return tuple(text.split(","))
 
 
 def _step(text: str) -> int | str:

@@ -1,4 +1,4 @@
-"""An encoder out of a run directory, as it would be exported."""
+"""Encoders that run the model itself: of a run, or of an export's weights."""
 
 from pathlib import Path
 
@@ -6,8 +6,12 @@ import jax
 from flax import nnx
 
 from trajvit.export.encoder import Encoder
-from trajvit.export.programs import flat_weights, model_programs, on_weights
+from trajvit.export.programs import flat_weights, model_programs
+from trajvit.export.safetensors import check_arrays
 from trajvit.export.write import preprocessing, trained
+from trajvit.models import build_model
+from trajvit.training.config import read_config
+from trajvit.training.functional import functional
 from trajvit.training.restore import RestoredRun, restore_run
 
 
@@ -23,8 +27,39 @@ def encoder_of_run(run: str | Path | RestoredRun) -> Encoder:
   model = nnx.eval_shape(run.build)
   clip = preprocessing(run, model)
   weights = flat_weights(run.variables)
-  programs = {
-    name: jax.jit(on_weights(program, model))
+  return Encoder(trained(run), clip, weights, _compiled(model, clip))
+
+
+def programs_of_export(
+  path: Path, config: dict, clip: dict, weights: dict
+) -> dict:
+  """Returns the programs of an export whose own are not there.
+
+  Args:
+    path: of the export, for messages.
+    config: what config.json holds.
+    clip: what preprocessor_config.json holds.
+    weights: arrays by name.
+
+  Raises:
+    ValueError: the weights are not those of the model.
+  """
+  run = read_config(config["training"])
+  context = dict(config["model_context"])
+  context["clip_shape"] = tuple(context["clip_shape"])
+
+  def build():
+    return build_model(run.model, seed=run.seed, **context)
+
+  init, _ = functional(build)
+  check_arrays(
+    weights, flat_weights(jax.eval_shape(init)), f"{path}: the model"
+  )
+  return _compiled(nnx.eval_shape(build), clip)
+
+
+def _compiled(model, clip):
+  return {
+    name: jax.jit(program.call)
     for name, program in model_programs(model, clip).items()
   }
-  return Encoder(trained(run), clip, weights, programs)

@@ -1,96 +1,87 @@
 """Finds what is in a directory, and loads the encoder in it.
 
-An export needs jax and numpy, and no Flax; a run directory needs what trained
-it.
+An export needs jax and numpy, and no Flax; a run directory, and an export
+without its programs, need what trained it.
 """
 
 import importlib
 import json
-import struct
 from pathlib import Path
-
-import jax
-import jax.export
 
 from trajvit.export import safetensors
 from trajvit.export.encoder import Encoder
+from trajvit.export.targets import TARGETS
 
-FORMAT = 1
+FORMAT = 2
+CONFIG, PREPROCESSING = "config.json", "preprocessor_config.json"
+WEIGHTS = "model.safetensors"
 
 
-def load(path: str | Path) -> Encoder:
+def load(path: str | Path, runtime: str | None = None) -> Encoder:
   """Returns the encoder in a directory.
 
   Args:
     path: what `trajvit export` wrote; or a run, of which the newest checkpoint
       is taken.
+    runtime: the name in TARGETS of the programs of an export to run; None takes
+      the first whose files are there, and where there are none builds the model
+      of the weights, which needs Flax.
 
   Raises:
     FileNotFoundError: `path` is neither, or a run without a checkpoint.
-    ValueError: another format, programs from a newer jax, files that are
-      damaged or do not fit together, or a run whose model encodes nothing.
+    ValueError: another format, a runtime that was not exported, programs from a
+      newer jax, files that are damaged or do not fit together, or a run whose
+      model encodes nothing.
   """
   path = Path(path)
-  if (path / "preprocessing.json").is_file():
-    return load_export(path)
-  if (path / "config.json").is_file():
+  if (path / PREPROCESSING).is_file() or _is_format_1(path):
+    return load_export(path, runtime)
+  if (path / CONFIG).is_file():
+    if runtime is not None:
+      raise ValueError(f"{path} is a run, which has no programs of {runtime}")
     return importlib.import_module("trajvit.export.live").encoder_of_run(path)
   raise FileNotFoundError(
-    f"{path} is no export and no run: it has no preprocessing.json and no "
-    "config.json"
+    f"{path} is no export and no run: it has no {PREPROCESSING} and no {CONFIG}"
   )
 
 
-def load_export(path: Path) -> Encoder:
+def load_export(path: Path, runtime: str | None = None) -> Encoder:
   """Returns the encoder that `trajvit export` wrote to `path`; see `load`."""
-  config = _read_json(path / "config.json")
-  preprocessing = _read_json(path / "preprocessing.json")
-  if config["format"] != FORMAT:
-    raise ValueError(f"{path} has format {config['format']}, expected {FORMAT}")
-  weights = safetensors.read(path / "model.safetensors")
-  programs = {}
-  for name, signature in config["programs"].items():
-    file = path / signature["file"]
-    program = _read_program(file, config["versions"]["jax"])
-    _check_weights(file, program, weights)
-    programs[name] = jax.jit(program.call)
+  config = _read_json(path / CONFIG)
+  if config.get("format") != FORMAT:
+    raise ValueError(
+      f"{path} has format {config.get('format')}, expected {FORMAT}: export it "
+      "again"
+    )
+  preprocessing = _read_json(path / PREPROCESSING)
+  weights = safetensors.read(path / WEIGHTS)
+  if runtime is None:
+    runtime = _first_there(path, config["programs"])
+  elif runtime not in config["programs"]:
+    raise ValueError(
+      f"{path} has no programs of {runtime}; it has "
+      f"{', '.join(config['programs']) or 'weights alone'}"
+    )
+  if runtime is None:
+    live = importlib.import_module("trajvit.export.live")
+    programs = live.programs_of_export(path, config, preprocessing, weights)
+  else:
+    programs = TARGETS[runtime].load(path, config, weights)
   return Encoder(config, preprocessing, weights, programs)
+
+
+def _first_there(path: Path, programs: dict) -> str | None:
+  """The first target of which a file is there; None if none has any."""
+  for target in TARGETS:
+    signatures = programs.get(target, {}).values()
+    if any((path / signature["file"]).is_file() for signature in signatures):
+      return target
+  return None
+
+
+def _is_format_1(path):
+  return (path / "preprocessing.json").is_file()
 
 
 def _read_json(path):
   return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _read_program(file, version):
-  """The program in `file`, which jax `version` wrote."""
-  try:
-    program = jax.export.deserialize(bytearray(file.read_bytes()))
-    # Parses the program, which otherwise happens at the first call only.
-    program.mlir_module()
-  except (struct.error, ValueError, jax.errors.JaxRuntimeError) as error:
-    raise ValueError(
-      f"{file} cannot be read by jax {jax.__version__}: it was written by jax "
-      f"{version}, and may need that or a newer one, or be damaged"
-    ) from error
-  return program
-
-
-def _check_weights(file, program, weights):
-  """Raises ValueError unless the program takes just these weights."""
-  (expected, *_), _ = jax.tree.unflatten(program.in_tree, program.in_avals)
-  unlike = sorted(
-    name
-    for name in expected.keys() | weights.keys()
-    if _kind(expected.get(name)) != _kind(weights.get(name))
-  )
-  if unlike:
-    name = unlike[0]
-    raise ValueError(
-      f"{file} expects {name!r} to be {_kind(expected.get(name))}, but "
-      f"model.safetensors has {_kind(weights.get(name))} "
-      f"({len(unlike)} arrays differ)"
-    )
-
-
-def _kind(array) -> str:
-  return "nothing" if array is None else f"{array.dtype} {list(array.shape)}"

@@ -19,8 +19,8 @@ def check_parity(
   model: nnx.Module,
   variables: dict,
   *,
-  tolerance: float,
-) -> dict:
+  tolerances: dict[str, float],
+) -> dict[str, dict]:
   """Compares an export, read back from its files, with the model.
 
   Both run on the CPU, whose float32 is float32: accelerators may round products
@@ -30,37 +30,44 @@ def check_parity(
     path: directory of the export.
     model: its structure; what its arrays hold is not read.
     variables: {"params", "batch_stats"} of the model.
-    tolerance: largest difference allowed.
+    tolerances: target -> largest difference allowed.
 
   Returns:
-    `tolerance`, `device`, and `max_abs_difference` {program: {batch size: ...}}
-    over random clips and captions.
+    Of each target `tolerance`, `device`, and `max_abs_difference`
+    {program: {batch size: ...}} over random clips and captions.
 
   Raises:
     ValueError: a difference is above the tolerance, or not a number.
   """
-  differences = {}
   with jax.default_device(jax.local_devices(backend="cpu")[0]):
     variables = jax.device_get(variables)
     reference = _reference(model)
-    encoder = load(path)
-    for batch in BATCH_SIZES:
-      clip, text = _random_inputs(batch, encoder.preprocessing)
-      expected = reference(variables, clip, text)
-      for name in encoder.config["programs"]:
-        if name == "encode_text":
-          got = encoder.encode_text(text.ids, text.mask)
-        else:
-          got = getattr(encoder, name)(clip.frames, clip.tracks)
-        found = differences.setdefault(name, {})
-        found[str(batch)] = _difference(expected[name], got)
+    return {
+      target: _report(load(path, target), target, reference, variables, allowed)
+      for target, allowed in tolerances.items()
+    }
+
+
+def _report(encoder, target, reference, variables, tolerance) -> dict:
+  """How far the programs of one target are from the model."""
+  differences = {}
+  for batch in BATCH_SIZES:
+    clip, text = _random_inputs(batch, encoder.preprocessing)
+    expected = reference(variables, clip, text)
+    for name in encoder.config["programs"][target]:
+      if name == "encode_text":
+        got = encoder.encode_text(text.ids, text.mask)
+      else:
+        got = getattr(encoder, name)(clip.frames, clip.tracks)
+      found = differences.setdefault(name, {})
+      found[str(batch)] = _difference(expected[name], got)
   within = [
     x <= tolerance for found in differences.values() for x in found.values()
   ]
   if not all(within):  # a NaN is within nothing
     raise ValueError(
       f"the export differs from the model by more than {tolerance}: "
-      f"{differences}"
+      f"{target}, {differences}"
     )
   return {
     "tolerance": tolerance,

@@ -1,39 +1,19 @@
-"""The programs of an export: methods of a model as portable StableHLO.
+"""The methods of a model as functions of weights and arrays."""
 
-Weights are arguments, never constants: a program stays small, and all share
-one weights file. The batch size is symbolic.
-"""
-
-import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import jax
-import jax.export
 import jax.numpy as jnp
 from flax import nnx
 
+from trajvit.export.targets.program import Program
 from trajvit.ops.attention import use_implementation
 from trajvit.training.functional import path_name
 from trajvit.types import Clip, Text
 
-PLATFORMS = ("cpu", "cuda", "tpu")
-
-
-@dataclasses.dataclass(frozen=True)
-class Program:
-  """One method of a model as a function of arrays.
-
-  Attributes:
-    method: `method(model, *inputs)` returns an array or a dict of arrays.
-    inputs: name -> (dtype, shape without the batch axis).
-  """
-
-  method: Callable
-  inputs: dict[str, tuple]
-
 
 def model_programs(
-  model: nnx.Module, preprocessing: dict
+  model: nnx.Module, preprocessing: dict, implementation: str = "auto"
 ) -> dict[str, Program]:
   """Returns what to export of a model, by name: what it has a method for.
 
@@ -44,6 +24,7 @@ def model_programs(
   Args:
     model: its class decides; what its arrays hold is not read.
     preprocessing: of the export.
+    implementation: of attention, see `ops.attention.use_implementation`.
 
   Raises:
     ValueError: it has none of them.
@@ -53,55 +34,33 @@ def model_programs(
   if preprocessing["tracks"] is not None:
     grid = preprocessing["tracks"]["grid"]
     inputs["tracks"] = (jnp.int32, (frames, grid, grid))
-  programs = {}
+  methods = {}
   if hasattr(model, "encode_video"):
-    programs["encode"] = Program(_encode, inputs)
+    methods["encode"] = (_encode, inputs)
   if hasattr(model, "tokenize"):
-    programs["tokenize"] = Program(_tokenize, inputs)
+    methods["tokenize"] = (_tokenize, inputs)
   if preprocessing["text"] is not None:
     shape = (preprocessing["text"]["length"],)
     inputs = {"ids": (jnp.int32, shape), "mask": (jnp.bool_, shape)}
-    programs["encode_text"] = Program(_encode_text, inputs)
-  if not programs:
+    methods["encode_text"] = (_encode_text, inputs)
+  if not methods:
     raise ValueError(
       "an export needs a model with encode_video, tokenize or encode_text, "
       f"got {type(model).__name__}"
     )
-  return programs
-
-
-def export_program(
-  program: Program,
-  model: nnx.Module,
-  weights: dict,
-  platforms: Sequence[str] = PLATFORMS,
-) -> jax.export.Exported:
-  """Returns a program that is called as `program(weights, *inputs)`.
-
-  Args:
-    program: to export.
-    model: its structure; what its arrays hold is not read.
-    weights: name -> array or shape, as `flat_weights` names them.
-    platforms: to lower for.
-  """
-  call = jax.jit(on_weights(program, model, implementation="portable"))
-  (batch,) = jax.export.symbolic_shape("b")
-  return jax.export.export(call, platforms=platforms)(
-    {k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in weights.items()},
-    *(
-      jax.ShapeDtypeStruct((batch, *shape), dtype)
-      for dtype, shape in program.inputs.values()
-    ),
-  )
+  return {
+    name: Program(on_weights(method, model, implementation), inputs)
+    for name, (method, inputs) in methods.items()
+  }
 
 
 def on_weights(
-  program: Program, model: nnx.Module, implementation: str = "auto"
+  method: Callable, model: nnx.Module, implementation: str = "auto"
 ) -> Callable:
-  """Returns a program as a function `(weights, *inputs) -> outputs`.
+  """Returns a method as a function `(weights, *inputs) -> outputs`.
 
   Args:
-    program: a method of the model.
+    method: `method(model, *inputs)` returns an array or a dict of arrays.
     model: its structure; what its arrays hold is not read.
     implementation: of attention, see `ops.attention.use_implementation`.
   """
@@ -118,23 +77,9 @@ def on_weights(
     found = jax.tree.map(weights.__getitem__, names)
     model = nnx.merge(graphdef, found["params"], found["batch_stats"])
     with use_implementation(implementation):
-      return program.method(model, *inputs)
+      return method(model, *inputs)
 
   return call
-
-
-def signature(program: Program, exported: jax.export.Exported) -> dict:
-  """Returns inputs, outputs and platforms as plain values."""
-  _, *inputs = jax.tree.unflatten(exported.in_tree, exported.in_avals)[0]
-  outputs = jax.tree.unflatten(exported.out_tree, exported.out_avals)
-  return {
-    "inputs": [
-      {"name": name, **_kind(x)}
-      for name, x in zip(program.inputs, inputs, strict=True)
-    ],
-    "outputs": jax.tree.map(_kind, outputs),
-    "platforms": list(exported.platforms),
-  }
 
 
 def flat_weights(variables: dict) -> dict:
@@ -159,9 +104,3 @@ def _tokenize(model, frames, tracks=None):
 
 def _encode_text(model, ids, mask):
   return model.encode_text(Text(ids, mask))
-
-
-def _kind(x):
-  """An array as {"dtype", "shape"}, with "b" for the size of the batch."""
-  shape = [n if isinstance(n, int) else str(n) for n in x.shape]
-  return {"dtype": str(x.dtype), "shape": shape}

@@ -73,6 +73,32 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
   return arrays
 
 
+def check_arrays(arrays: dict, expected: dict, reader: str | Path) -> None:
+  """Raises ValueError unless the arrays of model.safetensors are as expected.
+
+  Args:
+    arrays: by name.
+    expected: name -> anything with a shape and a dtype.
+    reader: who expects them, for the message.
+  """
+  unlike = sorted(
+    name
+    for name in expected.keys() | arrays.keys()
+    if _kind(expected.get(name)) != _kind(arrays.get(name))
+  )
+  if unlike:
+    name = unlike[0]
+    raise ValueError(
+      f"{reader} expects {name!r} to be {_kind(expected.get(name))}, but "
+      f"model.safetensors has {_kind(arrays.get(name))} "
+      f"({len(unlike)} arrays differ)"
+    )
+
+
+def _kind(array) -> str:
+  return "nothing" if array is None else f"{array.dtype} {list(array.shape)}"
+
+
 def _parse(path, text):
   """{name: (dtype, shape, start, stop)}, each of the right type."""
   try:

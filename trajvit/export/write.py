@@ -1,12 +1,15 @@
-"""Writes a trained encoder as files that need no Flax, no Orbax, no config.
+"""Writes a trained encoder as a folder in the layout of the Hugging Face Hub.
 
-OUT/config.json          what was trained and how the export was made
-    preprocessing.json   what the programs expect of a clip and a caption
-    model.safetensors    weights, "params/..." and "batch_stats/..."
-    encode.stablehlo     (weights, frames[, tracks]) -> embedding, or for a
-                         connector {"features", "mask"}
-    tokenize.stablehlo   (weights, frames[, tracks]) -> tokens
-    encode_text.stablehlo  (weights, ids, mask) -> embedding
+OUT/config.json               what was trained and how the export was made
+    preprocessor_config.json  what the programs expect of a clip and a caption
+    model.safetensors         weights, "params/..." and "batch_stats/..."
+    encode.*                  (weights, frames[, tracks]) -> embedding, or for a
+                              connector {"features", "mask"}
+    tokenize.*                (weights, frames[, tracks]) -> tokens
+    encode_text.*             (weights, ids, mask) -> embedding
+    parity.json               how far the programs are from the model
+
+The programs are there once for each target, see `targets`.
 """
 
 from collections.abc import Sequence
@@ -20,43 +23,43 @@ import trajvit
 from trajvit.data.augment import Augment
 from trajvit.data.example import ClipSpec
 from trajvit.export.directory import new_directory
-from trajvit.export.load import FORMAT
+from trajvit.export.load import CONFIG, FORMAT, PREPROCESSING, WEIGHTS
 from trajvit.export.parity import TOLERANCES, check_parity
-from trajvit.export.programs import (
-  PLATFORMS,
-  export_program,
-  flat_weights,
-  model_programs,
-  signature,
-)
+from trajvit.export.programs import flat_weights, model_programs
+from trajvit.export.targets import TARGETS
 from trajvit.training import provenance
 from trajvit.training.config import plain_values
 from trajvit.training.provenance import write_json
 from trajvit.training.restore import RestoredRun
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+PARITY = "parity.json"
 
 
 def export_run(
   run: RestoredRun,
   out: str | Path,
   *,
+  targets: Sequence[str] = ("stablehlo",),
   platforms: Sequence[str] = PLATFORMS,
   overwrite: bool = False,
-) -> dict:
+) -> tuple[dict, dict]:
   """Writes an export, after it was found equal to the model.
 
   Args:
     run: a trained model.
     out: the directory to make.
+    targets: names in TARGETS, at least one.
     platforms: to lower the programs for; "cpu" must be among them, since
       parity is checked there.
     overwrite: replace an export that is there.
 
   Returns:
-    What config.json holds.
+    What config.json and parity.json hold.
 
   Raises:
-    ValueError: `out` exists, an unknown platform, or the export differs from
-      the model; nothing is left behind then.
+    ValueError: `out` exists, an unknown target or platform, or the export
+      differs from the model; nothing is left behind then.
   """
   unknown = sorted(set(platforms) - set(PLATFORMS))
   if unknown or "cpu" not in platforms:
@@ -64,19 +67,20 @@ def export_run(
       f"platforms must be cpu, where parity is checked, and any others of "
       f"{', '.join(PLATFORMS)}; got {', '.join(platforms)}"
     )
-  with new_directory(
-    out, overwrite=overwrite, marker="preprocessing.json"
-  ) as directory:
+  rounding = TOLERANCES[run.config.model.get("dtype", "float32")]
+  tolerances = {
+    target: max(rounding, TARGETS[target].TOLERANCE) for target in targets
+  }
+  if not tolerances:
+    raise ValueError(f"targets must be some of {', '.join(TARGETS)}, got none")
+  with new_directory(out, overwrite=overwrite, marker=PARITY) as directory:
     model = nnx.eval_shape(run.build)
-    config = _write(run, model, directory, platforms)
-    config["parity"] = check_parity(
-      directory,
-      model,
-      run.variables,
-      tolerance=TOLERANCES[run.config.model.get("dtype", "float32")],
+    config = _write(run, model, directory, targets, platforms)
+    parity = check_parity(
+      directory, model, run.variables, tolerances=tolerances
     )
-    write_json(directory / "config.json", config)
-  return config
+    write_json(directory / PARITY, parity)
+  return config, parity
 
 
 def preprocessing(run: RestoredRun, model: nnx.Module) -> dict:
@@ -122,28 +126,29 @@ def trained(run: RestoredRun) -> dict:
     "text": run.config.data.get("text"),
     "step": run.step,
     "ema": run.ema,
+    "model_context": run.meta["model_context"],
     "training": plain_values(run.config),
   }
 
 
-def _write(run, model, directory, platforms) -> dict:
-  """Writes all files and returns config.json, which still lacks parity."""
+def _write(run, model, directory, targets, platforms) -> dict:
+  """Writes all files but the parity, and returns what config.json holds."""
   clip = preprocessing(run, model)
-  write_json(directory / "preprocessing.json", clip)
+  write_json(directory / PREPROCESSING, clip)
   weights = flat_weights(jax.device_get(run.variables))
-  (directory / "model.safetensors").write_bytes(safetensors.numpy.save(weights))
-  programs = {}
-  for name, program in model_programs(model, clip).items():
-    exported = export_program(program, model, weights, platforms)
-    file = f"{name}.stablehlo"
-    (directory / file).write_bytes(exported.serialize())
-    programs[name] = {"file": file, **signature(program, exported)}
+  (directory / WEIGHTS).write_bytes(safetensors.numpy.save(weights))
+  programs = model_programs(model, clip, implementation="portable")
   config = {
     "format": FORMAT,
     **trained(run),
-    "programs": programs,
+    "programs": {
+      target: TARGETS[target].write(
+        directory, programs, weights, platforms=platforms
+      )
+      for target in targets
+    },
     "versions": {"trajvit": trajvit.__version__, **provenance.versions()},
     "commit": run.meta.get("commit"),
   }
-  write_json(directory / "config.json", config)
+  write_json(directory / CONFIG, config)
   return config

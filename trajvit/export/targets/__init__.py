@@ -1,0 +1,24 @@
+"""What an encoder can be exported to: a module for each target.
+
+A target has
+
+- `write(directory, programs, weights, *, platforms) -> signatures`, which puts
+  files into the directory. `programs` are by name, `weights` the arrays by
+  name that they are called with, `platforms` those of jax to lower for. A
+  signature is plain: `file`, the `inputs` and `outputs` of
+  `Program.signature`, and what else `load` wants to know; they become
+  `config["programs"][target]`.
+- `load(directory, config, weights) -> calls`, which reads them back without
+  Flax: name -> `(weights, *inputs) -> outputs`. A file that is damaged or does
+  not fit is a ValueError with its name.
+- `TOLERANCE`, how far it may be from a float32 model: `parity` adds what the
+  dtype of the model allows.
+
+What a target needs beyond jax and NumPy is imported when it is called. `load`
+takes the first of the table whose files are there.
+"""
+
+from trajvit.export.targets import stablehlo
+from trajvit.table import Table
+
+TARGETS = Table("export target", {"stablehlo": stablehlo})
