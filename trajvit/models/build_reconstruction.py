@@ -20,6 +20,8 @@ def build_reconstruction(
   dim: int,
   quantizer: dict,
   decoder: dict,
+  norm: bool = True,
+  legacy_reshape: bool = False,
   adversarial: dict | None = None,
   perceptual: dict | None = None,
   prior: dict | None = None,
@@ -38,6 +40,9 @@ def build_reconstruction(
     quantizer: spec of an entry in QUANTIZERS.
     decoder: spec of an entry in DECODERS. It is offered the width of the codes
       and, of nested tokens, their number.
+    norm: whether tokens are normalised in front of the bottleneck.
+    legacy_reshape: whether the registers of an image are mixed up there, as
+      released weights of TiTok and One-D-Piece need it, and nothing new should.
     adversarial: arguments of `Adversary`; None has no discriminator.
     perceptual: arguments of `FeatureNet`, those of the run that its weights
       come from; None compares no features.
@@ -68,7 +73,12 @@ def build_reconstruction(
     context |= dict(dtype=dtype, rngs=nnx.Rngs(params=aside))
     return make(**arguments, **context)
 
-  parts = {}
+  if legacy_reshape and getattr(tokenizer, "steps", None) != 1:
+    raise ValueError(
+      "legacy_reshape mixes registers of one step, of the tokenizer registers; "
+      f"got {type(tokenizer).__name__}"
+    )
+  parts = {"registers": offered["num_tokens"]} if legacy_reshape else {}
   if adversarial is not None:
     parts["adversary"] = beside(1, "adversarial", Adversary, adversarial)
   if perceptual is not None:
@@ -92,7 +102,13 @@ def build_reconstruction(
       normalization=normalization,
     )
   return Reconstruction(
-    quantizer, decoder, width=width, dtype=dtype, rngs=rngs, **parts
+    quantizer,
+    decoder,
+    width=width,
+    norm=norm,
+    dtype=dtype,
+    rngs=rngs,
+    **parts,
   )
 
 

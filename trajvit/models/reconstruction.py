@@ -14,6 +14,7 @@ from trajvit.models.adversary import Adversary
 from trajvit.models.alignment import Alignment
 from trajvit.models.perceptual import Perceptual
 from trajvit.models.prior import CodePrior
+from trajvit.ops.legacy_reshape import legacy_reshape
 from trajvit.ops.tokens import zero_masked
 from trajvit.quantizers import Quantizer
 from trajvit.types import Clip, Tokens
@@ -26,6 +27,13 @@ class Reconstruction(nnx.Module):
     quantizer: of the codes, see `quantizers.quantizer`.
     decoder: of tokens as wide as its codes, see `layers.decoder`.
     width: of the tokens.
+    norm: whether tokens are normalised on their way to the quantizer, which
+      those of a tokenizer that ends in a norm need not be.
+    registers: how many there are, to be mixed up as in `ops.legacy_reshape`;
+      None leaves them. Released weights need it, and no other model should have
+      it: a code is then of no register, and the first k registers alone, which
+      a tokenizer might be asked for, have no codes. The decoder may still read
+      the first k codes.
     adversary: judges the frames that are made in training; None: nobody does.
     perceptual: compares their features with those of the truth, likewise.
     prior: guesses each code from those in front of it in training, likewise.
@@ -41,6 +49,8 @@ class Reconstruction(nnx.Module):
     decoder: Decoder,
     *,
     width: int,
+    norm: bool = True,
+    registers: int | None = None,
     adversary: Adversary | None = None,
     perceptual: Perceptual | None = None,
     prior: CodePrior | None = None,
@@ -51,7 +61,8 @@ class Reconstruction(nnx.Module):
     self.quantizer, self.decoder = quantizer, decoder
     self.adversary, self.perceptual = adversary, perceptual
     self.prior, self.alignment = prior, alignment
-    self.norm = LayerNorm(width, dtype=dtype)
+    self.registers = registers
+    self.norm = LayerNorm(width, dtype=dtype) if norm else None
     self.down = Linear(width, quantizer.dim, dtype=dtype, rngs=rngs)
 
   def __call__(
@@ -89,10 +100,10 @@ class Reconstruction(nnx.Module):
 
     Raises:
       ValueError: in training, someone is to judge frames that the decoder does
-        not make.
+        not make; or some of the registers that are to be mixed up are missing.
     """
     keys = (None,) * 3 if key is None else jax.random.split(key, 3)
-    z = self.down(self.norm(tokens.features))
+    z = self.bottleneck(tokens.features)
     codes, told = self.quantizer(z, tokens.mask, key=keys[0])
     read = zero_masked(
       dataclasses.replace(tokens, features=codes, mask=tokens.mask & kept)
@@ -126,6 +137,22 @@ class Reconstruction(nnx.Module):
       "batch_stats": stats,
       "metrics": {f"quantizer/{name}": x for name, x in metrics.items()},
     }
+
+  def bottleneck(self, x: jax.Array) -> jax.Array:
+    """Returns what the quantizer reads, [B, N, dim], of tokens [B, N, D].
+
+    Raises:
+      ValueError: some of the registers that are to be mixed up are missing.
+    """
+    x = x if self.norm is None else self.norm(x)
+    if self.registers is not None:
+      if x.shape[1] != self.registers:
+        raise ValueError(
+          f"legacy_reshape mixes all {self.registers} registers, so that fewer "
+          f"have no codes; got {x.shape[1]}"
+        )
+      x = legacy_reshape(x)
+    return self.down(x)
 
   def decode(self, tokens: Tokens, indices: jax.Array, **options) -> jax.Array:
     """Returns frames [B, T, H, W, 3] of indices [B, N, G] int32 alone.
