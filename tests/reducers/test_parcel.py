@@ -77,9 +77,14 @@ def test_equals_the_definition(rng):
   patches = tokens.features[:1, 1:]
   anchors = patches.reshape(1, 2, 4, WIDTH).mean(2)
   queries = reducer.queries[...][None, :4]
-  x, _ = reducer.meet(np.concatenate([anchors, queries], axis=1))
-  read = reducer.read(x[:, 2:], patches, np.ones((1, 8), bool))
-  got, _ = reducer(tokens)
+
+  @jax.jit
+  def defined(x):
+    x, _ = reducer.meet(x)
+    return x, reducer.read(x[:, 2:], patches, np.ones((1, 8), bool))
+
+  x, read = defined(np.concatenate([anchors, queries], axis=1))
+  got, _ = jax.jit(reducer)(tokens)
   np.testing.assert_allclose(got.features[0, 1:3], x[0, :2], atol=1e-5)
   np.testing.assert_allclose(
     got.features[0, 3:], (x[:, 2:] + read)[0], atol=1e-5

@@ -42,8 +42,8 @@ def test_equals_a_loop(rng, reducer):
   x = clean[:, 1:].reshape(2, 4, 12, WIDTH)
   real = np.array([[1, 1, 1, 1], [1, 1, 1, 0]], bool)
   joint = np.concatenate([x.mean(2), x.max(2)], -1)
-  scores = reducer.temporal(joint, real)
-  patch_scores = reducer.spatial(x, np.ones((2, 4, 12), bool))
+  scores = jax.jit(reducer.temporal)(joint, real)
+  patch_scores = jax.jit(reducer.spatial)(x, np.ones((2, 4, 12), bool))
   for b in range(2):
     order = [t for t in np.argsort(-scores[b]) if real[b, t]]
     slots = [0]
