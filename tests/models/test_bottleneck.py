@@ -64,7 +64,7 @@ def test_other_tokens_are_not_mixed():
     return build_reconstruction(
       dim=2,
       quantizer=dict(name="none"),
-      decoder=dict(name="pixel", patch=(1, 4, 4), depth=1),
+      decoder=dict(name="pixel", patch=(1, 4, 4), num_heads=2),
       legacy_reshape=True,
       tokenizer=TubeletTokenizer(patch=(1, 4, 4), **shared),
       normalization="unit",
