@@ -1,12 +1,20 @@
 """`trajvit bench WHAT`: what a part costs here, against what it replaces."""
 
-from trajvit.bench import attention, data, encoders, packing, reducers
+from trajvit.bench import (
+  attention,
+  data,
+  encoders,
+  exports,
+  packing,
+  reducers,
+)
 
 # name -> (module with `add_arguments(parser)` and `run(args)`, help).
 BENCHMARKS = {
   "attention": (attention, "block-sparse attention against dense"),
   "data": (data, "clips read, beside a PyTorch DataLoader"),
   "encoders": (encoders, "tokens, FLOPs, memory and time of encoders"),
+  "exports": (exports, "an encoder by jax jit and in its exports"),
   "packing": (packing, "packed rows against padded clips"),
   "reducers": (reducers, "token reduction in a trained encoder"),
 }

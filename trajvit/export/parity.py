@@ -52,7 +52,7 @@ def _report(encoder, target, reference, variables, tolerance) -> dict:
   """How far the programs of one target are from the model."""
   differences = {}
   for batch in BATCH_SIZES:
-    clip, text = _random_inputs(batch, encoder.preprocessing)
+    clip, text = random_inputs(batch, encoder.preprocessing)
     expected = reference(variables, clip, text)
     for name in encoder.config["programs"][target]:
       if name == "encode_text":
@@ -60,7 +60,7 @@ def _report(encoder, target, reference, variables, tolerance) -> dict:
       else:
         got = getattr(encoder, name)(clip.frames, clip.tracks)
       found = differences.setdefault(name, {})
-      found[str(batch)] = _difference(expected[name], got)
+      found[str(batch)] = largest_difference(expected[name], got)
   within = [
     x <= tolerance for found in differences.values() for x in found.values()
   ]
@@ -95,9 +95,17 @@ def _reference(model):
   return run
 
 
-def _random_inputs(batch, preprocessing):
-  """A random clip and caption in every way that the encoder reads them."""
-  rng = np.random.default_rng(batch)
+def random_inputs(
+  batch: int, preprocessing: dict, seed: int = 0
+) -> tuple[Clip, Text | None]:
+  """Returns random clips and captions, in every way that an encoder reads them.
+
+  Args:
+    batch: how many.
+    preprocessing: of the encoder.
+    seed: of the numbers.
+  """
+  rng = np.random.default_rng((seed, batch))
   frames, size = preprocessing["frames"], preprocessing["size"]
   clip = rng.integers(0, 256, (batch, frames, size, size, 3), dtype=np.uint8)
   tracks = text = None
@@ -116,8 +124,8 @@ def _random_inputs(batch, preprocessing):
   return Clip(clip, tracks=tracks), text
 
 
-def _difference(expected, got) -> float:
-  """The largest absolute difference of two trees of arrays."""
+def largest_difference(expected, got) -> float:
+  """Returns the largest absolute difference of two trees of arrays."""
   pairs = zip(jax.tree.leaves(expected), jax.tree.leaves(got), strict=True)
   return max(
     float(np.abs(np.asarray(a, np.float32) - np.asarray(b, np.float32)).max())
