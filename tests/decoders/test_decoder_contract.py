@@ -23,7 +23,7 @@ NAMES = sorted(DECODERS)
 OWN = {
   "coordinate": dict(fraction=0.5, read_depth=1),
   "flow": dict(steps=2, align_block=0, null_probability=0.5, solver="heun"),
-  "pixel": dict(smooth=True, align_block=0),
+  "pixel": dict(smooth=True, align_block=0, class_token=True),
 }
 TAILS = ["drop", "mask"]
 BOTH = [(name, tail) for name in ("flow", "pixel") for tail in TAILS]

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from trajvit.decoders.vqgan import CodePixels
 from trajvit.layers.attention_methods.context import Context
 from trajvit.layers.block import Block
 from trajvit.layers.conditioning import Conditioning
@@ -19,6 +20,7 @@ from trajvit.layers.stack import Stack
 from trajvit.ops.attention import AttentionMask
 from trajvit.ops.sincos import sincos_grid
 from trajvit.ops.token_size import log_size
+from trajvit.table import check_arguments
 from trajvit.types import Tokens
 
 QUERIES = ("learned", "sincos")
@@ -27,9 +29,10 @@ QUERIES = ("learned", "sincos")
 class PixelDecoder(Decoder):
   """ViT over patch queries and tokens, and a linear map to pixels.
 
-  Source: TiTok, arXiv:2406.07550, its decoder straight to pixels: queries and
-  tokens form one sequence, normed before and after the blocks. It has no class
-  token, which nothing would read.
+  Source: TiTok, arXiv:2406.07550: queries and tokens form one sequence, normed
+  before and after the blocks. Its class token, from which nothing is made, and
+  its way to pixels through the codes of another model are options: its weights
+  need them.
 
   Args:
     width: of the tokens.
@@ -42,6 +45,10 @@ class PixelDecoder(Decoder):
     queries: "learned", a vector for each patch; "sincos", one vector and the
       fixed table of `ops.sincos`.
     smooth: end in a 3 x 3 convolution over each frame, across patches.
+    class_token: whether a learned vector is in front of the queries.
+    codes: options of `decoders.vqgan.CodePixels`, which makes the pixels of
+      each frame in place of the linear map; None is that map.
+    epsilon: of the layer norms.
     num_tokens: see `layers.conditioning`, and the next two.
     tail: "drop", "mask" or "null".
     proportional: whether tokens count by their size.
@@ -52,6 +59,9 @@ class PixelDecoder(Decoder):
     remat: what of a block is computed twice, see `layers.remat`.
     dtype: of the products; the result is float32.
     rngs: holds the key of the initial values.
+
+  Raises:
+    ValueError: no such queries or block, or codes whose cells are no patches.
   """
 
   def __init__(
@@ -66,6 +76,9 @@ class PixelDecoder(Decoder):
     mlp_ratio: int = 4,
     queries: str = "learned",
     smooth: bool = False,
+    class_token: bool = False,
+    codes: dict | None = None,
+    epsilon: float = 1e-6,
     num_tokens: int | None = None,
     tail: str = "drop",
     proportional: bool = False,
@@ -97,14 +110,28 @@ class PixelDecoder(Decoder):
     count = 1 if self.table else self.num_patches
     init = nnx.initializers.truncated_normal(init_std)
     self.queries = nnx.Param(init(rngs.params(), (count, inner)))
-    self.norm_in = LayerNorm(inner, dtype=dtype)
+    self.class_token = (
+      nnx.Param(init(rngs.params(), (1, inner))) if class_token else None
+    )
+    norms = dict(epsilon=epsilon, dtype=dtype)
+    self.norm_in = LayerNorm(inner, **norms)
 
     def block(rngs):
-      return Block(inner, num_heads, mlp_ratio * inner, dtype=dtype, rngs=rngs)
+      return Block(inner, num_heads, mlp_ratio * inner, rngs=rngs, **norms)
 
     self.blocks = Stack(block, depth, remat=remat, rngs=rngs)
-    self.norm = LayerNorm(inner, dtype=dtype)
-    self.out = Linear(inner, self.num_pixels, init="trunc_normal", **options)
+    self.norm = LayerNorm(inner, **norms)
+    if codes is None:
+      self.codes = None
+      self.out = Linear(inner, self.num_pixels, init="trunc_normal", **options)
+    else:
+      check_arguments("codes of decoder 'pixel'", CodePixels, codes)
+      self.codes, self.out = CodePixels(inner, **codes, **options), None
+      if self.patch != (1, self.codes.scale, self.codes.scale):
+        raise ValueError(
+          f"codes make patches of (1, {self.codes.scale}, {self.codes.scale}), "
+          f"got patch {self.patch}"
+        )
     self.smooth = Conv(3, 3, 3, bias=True, **options) if smooth else None
 
   def __call__(
@@ -121,11 +148,7 @@ class PixelDecoder(Decoder):
     mask = self.patch_mask(frame_mask, batch)
     align_block = None if frames is None else self.align_block
     queries, hidden = self.read(self.conditioning(tokens), mask, align_block)
-    made = self.to_frames(self.out(queries), frame_mask)
-    if self.smooth is not None:
-      images = self.smooth(made.reshape(-1, *made.shape[2:]))
-      made = images.reshape(made.shape).astype(jnp.float32)
-      made = without_masked_frames(made, frame_mask)
+    made = self._frames(queries, frame_mask)
     if frames is None:
       return made, {}
     predicted = self.to_patches(made)
@@ -149,13 +172,31 @@ class PixelDecoder(Decoder):
         self.num_patches, -1
       )
     x = tokens.features
+    front = 0
+    if self.class_token is not None:
+      front = 1
+      queries = jnp.concatenate([self.class_token[...], queries])
     shape = (x.shape[0], *queries.shape)
     x = jnp.concatenate(
       [jnp.broadcast_to(queries.astype(x.dtype), shape), x], axis=1
     )
-    bias = jnp.pad(log_size(tokens), ((0, 0), (self.num_patches, 0)))
-    keys = jnp.concatenate([mask, tokens.mask], axis=1)
+    bias = jnp.pad(log_size(tokens), ((0, 0), (len(queries), 0)))
+    seen = jnp.ones_like(mask[:, :front])
+    keys = jnp.concatenate([seen, mask, tokens.mask], axis=1)
+    own = slice(front, front + self.num_patches)
     context = Context(mask=AttentionMask(keys=keys), bias=bias)
     x, _, kept = self.blocks.with_output_of(hidden, self.norm_in(x), context)
-    queries = self.norm(x[:, : self.num_patches])
-    return queries, None if kept is None else kept[:, : self.num_patches]
+    queries = self.norm(x[:, own])
+    return queries, None if kept is None else kept[:, own]
+
+  def _frames(self, queries, frame_mask):
+    """Whole frames [B, T, H, W, 3] float32 of queries [B, P, D]."""
+    shape = (queries.shape[0], *self.clip_shape, 3)
+    if self.codes is not None:
+      made = self.codes(queries.reshape(-1, *self.grid[1:], self.inner_width))
+    else:
+      made = self.to_frames(self.out(queries), frame_mask)
+    if self.smooth is not None:
+      made = self.smooth(made.reshape(-1, *shape[2:]))
+    made = made.reshape(shape).astype(jnp.float32)
+    return without_masked_frames(made, frame_mask)
