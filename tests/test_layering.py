@@ -35,7 +35,7 @@ MAY_IMPORT = {
   "objectives": {"ops"},
   "evaluators": {"ops", "data"},
   "training": {"models", "objectives"},
-  "export": {"ops", "models", "training", "data", "evaluators"},
+  "export": {"ops", "layers", "models", "training", "data", "evaluators"},
   "checkpoints": {"training", "export"},
   "interop": {
     "ops",

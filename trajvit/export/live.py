@@ -5,14 +5,14 @@ from pathlib import Path
 import jax
 from flax import nnx
 
+from trajvit.export.compact import compact
 from trajvit.export.encoder import Encoder
 from trajvit.export.programs import flat_weights, model_programs
 from trajvit.export.safetensors import check_arrays
 from trajvit.export.write import preprocessing, trained
-from trajvit.models import build_model
 from trajvit.training.config import read_config
 from trajvit.training.functional import functional
-from trajvit.training.restore import RestoredRun, restore_run
+from trajvit.training.restore import RestoredRun, builder, restore_run
 
 
 def encoder_of_run(run: str | Path | RestoredRun) -> Encoder:
@@ -44,13 +44,9 @@ def programs_of_export(
   Raises:
     ValueError: the weights are not those of the model.
   """
-  run = read_config(config["training"])
-  context = dict(config["model_context"])
-  context["clip_shape"] = tuple(context["clip_shape"])
-
-  def build():
-    return build_model(run.model, seed=run.seed, **context)
-
+  build = builder(read_config(config["training"]), config["model_context"])
+  if config.get("quantization"):
+    build = compact(build, config["quantization"]["name"])
   init, _ = functional(build)
   check_arrays(
     weights, flat_weights(jax.eval_shape(init)), f"{path}: the model"

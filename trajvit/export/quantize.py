@@ -1,79 +1,104 @@
 """A trained run with its kernels in fewer bits, for an export.
 
 int8: each kernel is quantised by qwix, Google's quantisation library for JAX,
-symmetrically, with a scale for every output of every layer. Products are as
-before, of float32 or of what the run computes in: it is the weights alone that
-are quantised, and a program multiplies them by their scales as it reads them.
-The library's own pass over a model is not used: it replaces what it sees a
-module multiply, and of kernels that a scan hands to its layers it sees nothing.
+symmetrically, with a scale for every output of every layer. It is the weights
+alone that are quantised: a program multiplies them by their scales as it reads
+them, and products are of what the run computes in. (The library's own pass over
+a model quantises what it sees a module multiply, and a kernel that a scan hands
+to its layers is nothing that it sees.)
 
 bfloat16: each kernel is rounded, and products are of bfloat16, as in training
-with that `dtype`. Storing what is rounded anyway loses nothing further.
+with that `dtype`, which rounds kernels when it reads them.
 """
 
 import dataclasses
+import importlib
 import importlib.metadata
 
 import jax
 import jax.numpy as jnp
 
-from trajvit.export.compact import FORMS, KERNELS, Int8, compact
-from trajvit.models import build_model
+from trajvit.export.compact import KERNELS, Int8, compact
 from trajvit.training.functional import functional
-from trajvit.training.restore import RestoredRun
+from trajvit.training.restore import RestoredRun, builder
 
-LIBRARIES = {"int8": "qwix"}
+LIBRARIES = {"int8": "qwix", "bfloat16": None}
 
 
 def quantized(run: RestoredRun, form: str) -> RestoredRun:
   """Returns the run with compact kernels.
 
-  `meta["quantization"]` says how: `name`, `library` and its `version` (None for
-  bfloat16, which needs none), `rules`, the number of `arrays`, and the `bytes`
-  of all weights `before` and `after`.
+  Its `meta["quantization"]` says how: `name`; `library` and its `version`, None
+  where there is none; `rules`, what becomes which dtype; `arrays`, how many are
+  compact; and the `bytes` of all weights, `before` and `after`.
 
   Args:
     run: a trained model.
     form: a name in `compact.FORMS`.
 
   Raises:
-    ValueError: an unknown form, or a model that has no kernel.
+    ValueError: an unknown form, or a model without a kernel.
     ImportError: the library is not there.
   """
+  build, config = compact(run.build, form), run.config
   if form == "bfloat16":
-    run = _computing_in(run, form)
-  build = compact(run.build, form)
+    config = dataclasses.replace(config, model=config.model | {"dtype": form})
+    build = compact(builder(config, run.meta["model_context"]), form)
+  _library(form)
   init, apply = functional(build)
-  quantize = _quantizer() if form == "int8" else None
   likes = jax.eval_shape(init)
-  counts = []
-
-  def keep(array, like):
-    if isinstance(like, Int8):
-      counts.append(1)
-      return quantize(array, like)
-    counts.append(int(array.dtype != like.dtype))
-    return array.astype(like.dtype)
-
-  variables = jax.tree.map(keep, run.variables, likes)
-  if not sum(counts):
+  arrays = sum(map(_is_compact, jax.tree.leaves(likes, is_leaf=_is_compact)))
+  kinds = [kind.__name__ for kind in KERNELS]
+  if not arrays:
     raise ValueError(
-      f"the model {run.config.model['name']!r} has nothing to quantize to "
-      f"{form}"
+      f"the model {config.model['name']!r} has nothing to quantize, no kernel "
+      f"of {', '.join(kinds)}"
     )
-  library = LIBRARIES.get(form)
+  variables = jax.tree.map(_kept, run.variables, likes)
+  name = LIBRARIES[form]
   how = {
     "name": form,
-    "library": library,
-    "version": library and importlib.metadata.version(library),
-    "rules": _rules(form),
-    "arrays": sum(counts),
+    "library": name,
+    "version": name and importlib.metadata.version(name),
+    "rules": {**{f"{kind}.kernel": form for kind in kinds}, "*": "float32"},
+    "arrays": arrays,
     "bytes": {"before": _bytes(run.variables), "after": _bytes(variables)},
   }
   return dataclasses.replace(
     run,
+    config=config,
     build=build,
     apply=apply,
     variables=variables,
     meta=run.meta | {"quantization": how},
   )
+
+
+def _library(form):
+  """The module that quantises to a form, or None."""
+  name = LIBRARIES[form]
+  try:
+    return name and importlib.import_module(name)
+  except ImportError as error:
+    raise ImportError(
+      f"quantizing to {form} needs {name}: pip install 'trajvit[quantize]' "
+      f"({error})"
+    ) from error
+
+
+def _kept(array, like):
+  """The array as `like` is kept."""
+  if not isinstance(like, Int8):
+    return array.astype(like.dtype)
+  scales = zip(like.value.shape, like.scale.shape, strict=True)
+  own = [axis for axis, (size, count) in enumerate(scales) if size == count]
+  made = _library("int8").quantize(array, jnp.int8, channelwise_axes=own)
+  return Int8(made.qvalue, made.scale)
+
+
+def _is_compact(x) -> bool:
+  return isinstance(x, Int8) or getattr(x, "dtype", None) == jnp.bfloat16
+
+
+def _bytes(variables) -> int:
+  return sum(x.nbytes for x in jax.tree.leaves(variables))

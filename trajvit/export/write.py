@@ -103,8 +103,8 @@ def preprocessing(run: RestoredRun, model: nnx.Module) -> dict:
       "length": run.meta["model_context"]["text_length"],
       "vocab_size": run.meta["model_context"]["vocab_size"],
     }
-  return {
-    "frames": spec.frames,
+  clip = {
+    "frames": spec.frames,  # of a file; for arrays see any_frames
     "size": spec.size,
     "dtype": "uint8",
     "range": [0, 255],
@@ -116,6 +116,7 @@ def preprocessing(run: RestoredRun, model: nnx.Module) -> dict:
     "tracks": tracks,
     "text": text,
   }
+  return clip | {"any_frames": any_frames(model, clip)}
 
 
 def trained(run: RestoredRun) -> dict:
@@ -127,6 +128,7 @@ def trained(run: RestoredRun) -> dict:
     "step": run.step,
     "ema": run.ema,
     "model_context": run.meta["model_context"],
+    "quantization": run.meta.get("quantization"),
     "training": plain_values(run.config),
   }
 
