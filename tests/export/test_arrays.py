@@ -5,7 +5,12 @@ import pytest
 
 from trajvit.export.arrays import as_frames, as_text, as_tracks
 
-CLIP = {"frames": 2, "size": 8, "tracks": {"grid": 4, "max_tracks": 3}}
+CLIP = {
+  "frames": 2,
+  "size": 8,
+  "any_frames": {"refused": "one vector each"},
+  "tracks": {"grid": 4, "max_tracks": 3},
+}
 TEXT = {"length": 5, "vocab_size": 10}
 
 
@@ -40,15 +45,15 @@ def test_another_video_is_refused(shape, dtype):
 
 def test_pixels_are_sampled_at_the_corner_of_cells(rng):
   pixels = rng.integers(-1, 3, (2, 2, 8, 8), dtype=np.int64)
-  cells = as_tracks(pixels, 2, CLIP)
+  cells = as_tracks(pixels, (2, 2), CLIP)
   assert cells.dtype == np.int32
   expected = np.empty((2, 2, 4, 4), np.int32)
   for y in range(4):
     for x in range(4):
       expected[:, :, y, x] = pixels[:, :, 2 * y, 2 * x]
   np.testing.assert_array_equal(cells, expected)
-  np.testing.assert_array_equal(as_tracks(cells, 2, CLIP), cells)
-  np.testing.assert_array_equal(as_tracks(cells[0], 1, CLIP), cells[:1])
+  np.testing.assert_array_equal(as_tracks(cells, (2, 2), CLIP), cells)
+  np.testing.assert_array_equal(as_tracks(cells[0], (1, 2), CLIP), cells[:1])
 
 
 @pytest.mark.parametrize(
@@ -64,7 +69,7 @@ def test_pixels_are_sampled_at_the_corner_of_cells(rng):
 )
 def test_other_tracks_are_refused(tracks):
   with pytest.raises(ValueError, match="4 x 4 cells or 8 x 8 pixels, got"):
-    as_tracks(tracks, 1, CLIP)
+    as_tracks(tracks, (1, 2), CLIP)
 
 
 @pytest.mark.parametrize("bad", [-2, 3])
@@ -72,7 +77,7 @@ def test_ids_out_of_range_are_refused(bad):
   tracks = np.zeros((1, 2, 4, 4), np.int32)
   tracks[0, 1, 2, 3] = bad
   with pytest.raises(ValueError, match=r"\[0, 3\), or -1 for none, got"):
-    as_tracks(tracks, 1, CLIP)
+    as_tracks(tracks, (1, 2), CLIP)
 
 
 def test_text_is_checked():

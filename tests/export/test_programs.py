@@ -14,6 +14,14 @@ from trajvit.export.targets.stablehlo import export_program
 from trajvit.export.write import PLATFORMS
 from trajvit.types import Batch, Clip
 
+CLIP = {
+  "frames": 4,
+  "size": 32,
+  "any_frames": {"refused": "not asked"},
+  "tracks": None,
+  "text": None,
+}
+
 
 class Scaled(nnx.Module):
   """The smallest model with parameters, statistics and a list of modules."""
@@ -73,7 +81,7 @@ def test_a_program_runs_for_any_batch_size(nnx_mode, rng):
 
 def test_the_text_tower_exports_in_both_modes(nnx_mode):
   run = tiny_run()
-  clip = {"frames": 4, "size": 32, "tracks": None, "text": {"length": 6}}
+  clip = CLIP | {"text": {"length": 6}}
   model = nnx.eval_shape(run.build)
   program = model_programs(model, clip, "portable")["encode_text"]
   weights = flat_weights(run.variables)
@@ -88,9 +96,8 @@ def test_an_attention_pattern_exports_without_kernels(rng):
     tokenizer=dict(name="tubelet", patch=(2, 8, 8)),
     encoder=MODEL["encoder"] | dict(pattern=window),
   )
-  clip = {"frames": 4, "size": 32, "tracks": None, "text": None}
   model = nnx.eval_shape(run.build)
-  program = model_programs(model, clip, "portable")["encode"]
+  program = model_programs(model, CLIP, "portable")["encode"]
   weights = flat_weights(run.variables)
   exported = export_program(program, weights, PLATFORMS)
   text = exported.mlir_module()
@@ -102,10 +109,9 @@ def test_an_attention_pattern_exports_without_kernels(rng):
 
 
 def test_what_a_model_cannot_do_is_no_program():
-  clip = {"frames": 4, "size": 32, "tracks": None, "text": None}
   model = nnx.eval_shape(tiny_run().build)
-  programs = model_programs(model, clip)
+  programs = model_programs(model, CLIP)
   assert programs.keys() == {"encode", "tokenize"}
   assert programs["encode"].inputs.keys() == {"frames"}
   with pytest.raises(ValueError, match="with encode_video, .*, got Scaled"):
-    model_programs(Scaled(), clip)
+    model_programs(Scaled(), CLIP)

@@ -55,8 +55,13 @@ def config(**model) -> dict:
 
 
 def tiny_run(**model) -> RestoredRun:
+  """A run of MODEL with these changes, see `run_of`."""
+  return run_of(MODEL | model)
+
+
+def run_of(model: dict) -> RestoredRun:
   """A run whose weights are drawn anew: no initial value is a special one."""
-  read = read_config(config(**model))
+  read = read_config(CONFIG | dict(model=model))
 
   def build():
     return build_model(read.model, seed=0, **CONTEXT)

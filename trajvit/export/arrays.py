@@ -2,12 +2,15 @@
 
 import numpy as np
 
+from trajvit.export.frames import expected_frames, takes_frames
+
 
 def as_frames(video, preprocessing: dict) -> tuple[np.ndarray, bool]:
   """Returns frames uint8 [B, T, H, W, 3], and whether B was added.
 
   Args:
-    video: uint8 RGB, [B, T, H, W, 3] or [T, H, W, 3].
+    video: uint8 RGB, [B, T, H, W, 3] or [T, H, W, 3]; T as `export.frames`
+      says.
     preprocessing: of the export.
 
   Raises:
@@ -15,26 +18,30 @@ def as_frames(video, preprocessing: dict) -> tuple[np.ndarray, bool]:
   """
   video = np.asarray(video)
   size = preprocessing["size"]
-  clip = (preprocessing["frames"], size, size, 3)
   single = video.ndim == 4
   batch = video[None] if single else video
-  if video.dtype != np.uint8 or batch.shape[1:] != clip or not len(batch):
-    expected = ", ".join(map(str, clip))
+  known = batch.ndim == 5 and takes_frames(batch.shape[1], preprocessing)
+  known &= batch.shape[2:] == (size, size, 3) and len(batch) > 0
+  if video.dtype != np.uint8 or not known:
+    frames, note = expected_frames(preprocessing)
+    expected = f"{frames}, {size}, {size}, 3"
     raise ValueError(
       f"video must be uint8 RGB in [0, 255], [B, {expected}] or [{expected}], "
-      f"got {video.dtype} {list(video.shape)}"
+      f"got {video.dtype} {list(video.shape)}{note}"
     )
   return batch, single
 
 
-def as_tracks(tracks, batch: int, preprocessing: dict) -> np.ndarray:
+def as_tracks(
+  tracks, clips: tuple[int, int], preprocessing: dict
+) -> np.ndarray:
   """Returns tracks int32 [B, T, h, w] on the grid of the encoder.
 
   Args:
     tracks: integers in [0, M), or -1 for none, [B, T, h, w], or [T, h, w] for
       a single clip; on the grid or at pixel resolution, where a cell takes the
       label of the pixel in its middle.
-    batch: B.
+    clips: (B, T) of the frames.
     preprocessing: of the export.
 
   Raises:
@@ -42,12 +49,11 @@ def as_tracks(tracks, batch: int, preprocessing: dict) -> np.ndarray:
   """
   tracks = np.asarray(tracks)
   size, grid = preprocessing["size"], preprocessing["tracks"]["grid"]
-  lead = (batch, preprocessing["frames"])
   given = tracks[None] if tracks.ndim == 3 else tracks
-  known = given.shape in (lead + (grid, grid), lead + (size, size))
+  known = given.shape in ((*clips, grid, grid), (*clips, size, size))
   if not (known and np.issubdtype(tracks.dtype, np.integer)):
     raise ValueError(
-      f"tracks must be integers, {list(lead)} and a label map of {grid} x "
+      f"tracks must be integers, {list(clips)} and a label map of {grid} x "
       f"{grid} cells or {size} x {size} pixels, got {tracks.dtype} "
       f"{list(tracks.shape)}"
     )

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from trajvit.export.arrays import as_frames, as_text, as_tracks
+from trajvit.export.frames import with_frames
 from trajvit.export.raw import (
   caption_ids,
   extract_tracks,
@@ -53,8 +54,9 @@ class Encoder:
 
     Args:
       video: uint8 RGB, [B, T, H, W, 3] or [T, H, W, 3]; or the path of a video
-        file, from which T frames are taken as for an evaluation (this needs
-        PyAV and Pillow); or a list of B of either, a clip each.
+        file, from which frames are taken as for an evaluation (this needs PyAV
+        and Pillow); or a list of B of either, a clip each. T is what the model
+        was trained with; `preprocessing["any_frames"]` says if it takes others.
       tracks: integers in [0, M), or -1 for none, [B, T, h, w] or [T, h, w], on
         the track grid or at pixel resolution. None extracts them from the
         pixels where the encoder needs them (this needs trajvit[tracks]).
@@ -85,7 +87,7 @@ class Encoder:
         f"{'none' if tracks is None else 'tracks'}"
       )
     if needed:
-      as_tracks(tracks, len(clip), self.preprocessing)
+      as_tracks(tracks, clip.shape[:2], self.preprocessing)
 
   def encode_long(
     self,
@@ -94,16 +96,19 @@ class Encoder:
     stride: float,
     *,
     fps: float | None = None,
+    frames: int | None = None,
     batch_size: int = 8,
   ) -> Iterator[tuple[np.ndarray, jax.Array]]:
     """Yields embeddings of windows of a long video, in little memory.
 
     Args:
       video: path of a file, or uint8 RGB [N, H, W, 3] of any size.
-      window: seconds of a window, of which T frames are taken.
+      window: seconds of a window.
       stride: seconds from the start of a window to that of the next. The last
         window is the first that reaches the end, and may be shorter.
       fps: frames a second of an array; a file has its own.
+      frames: how many are taken of a window, None as many as of a file; see
+        `encode` for which can be.
       batch_size: windows that are decoded and encoded at once.
 
     Yields:
@@ -112,10 +117,14 @@ class Encoder:
       them, are extracted from the pixels of each window.
 
     Raises:
-      ValueError: a window, a stride, a rate or an array that cannot be.
+      ValueError: a window, a stride, a rate, a number of frames or an array
+        that cannot be.
       BrokenClip: the file cannot be read.
     """
-    parts = windows(video, window, stride, fps, self.preprocessing)
+    clip = self.preprocessing
+    if frames is not None:
+      clip = with_frames(clip, frames)
+    parts = windows(video, window, stride, fps, clip)
     while batch := list(itertools.islice(parts, batch_size)):
       times, clips = zip(*batch, strict=True)
       yield np.array(times), self.encode(np.stack(clips))
@@ -183,7 +192,7 @@ class Encoder:
     if self.preprocessing["tracks"] is not None:
       if tracks is None:
         tracks = extract_tracks(frames, self.preprocessing)
-      inputs.append(as_tracks(tracks, len(frames), self.preprocessing))
+      inputs.append(as_tracks(tracks, frames.shape[:2], self.preprocessing))
     elif tracks is not None:
       raise ValueError("this encoder reads no tracks, got tracks")
     outputs = self._call(name, *inputs)

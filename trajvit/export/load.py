@@ -10,7 +10,7 @@ from pathlib import Path
 
 from trajvit.export import safetensors
 from trajvit.export.encoder import Encoder
-from trajvit.export.targets import TARGETS
+from trajvit.export.targets import TARGETS, preprocessing_of
 
 FORMAT = 2
 CONFIG, PREPROCESSING = "config.json", "preprocessor_config.json"
@@ -67,6 +67,7 @@ def load_export(path: Path, runtime: str | None = None) -> Encoder:
     programs = live.programs_of_export(path, config, preprocessing, weights)
   else:
     programs = TARGETS[runtime].load(path, config, weights)
+    preprocessing = preprocessing_of(runtime, preprocessing)
   return Encoder(config, preprocessing, weights, programs)
 
 

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 from flax import nnx
 
+from trajvit.export.frames import with_frames
 from trajvit.export.load import load
 from trajvit.types import Clip, Text
 
@@ -34,7 +35,9 @@ def check_parity(
 
   Returns:
     Of each target `tolerance`, `device`, and `max_abs_difference`
-    {program: {batch size: ...}} over random clips and captions.
+    {program: {batch size: ...}} over random clips and captions. Where clips may
+    have other numbers of frames two of these are compared as well, for one
+    clip each, as "1, 8 frames".
 
   Raises:
     ValueError: a difference is above the tolerance, or not a number.
@@ -51,16 +54,18 @@ def check_parity(
 def _report(encoder, target, reference, variables, tolerance) -> dict:
   """How far the programs of one target are from the model."""
   differences = {}
-  for batch in BATCH_SIZES:
-    clip, text = random_inputs(batch, encoder.preprocessing)
+  for case, batch, preprocessing in _cases(encoder.preprocessing):
+    clip, text = random_inputs(batch, preprocessing)
     expected = reference(variables, clip, text)
     for name in encoder.config["programs"][target]:
-      if name == "encode_text":
+      if name != "encode_text":
+        got = getattr(encoder, name)(clip.frames, clip.tracks)
+      elif text is not None:
         got = encoder.encode_text(text.ids, text.mask)
       else:
-        got = getattr(encoder, name)(clip.frames, clip.tracks)
+        continue
       found = differences.setdefault(name, {})
-      found[str(batch)] = largest_difference(expected[name], got)
+      found[case] = largest_difference(expected[name], got)
   within = [
     x <= tolerance for found in differences.values() for x in found.values()
   ]
@@ -74,6 +79,19 @@ def _report(encoder, target, reference, variables, tolerance) -> dict:
     "device": "cpu",
     "max_abs_difference": differences,
   }
+
+
+def _cases(preprocessing):
+  """Name, batch size and preprocessing of all that is compared."""
+  for batch in BATCH_SIZES:
+    yield str(batch), batch, preprocessing
+  step = preprocessing["any_frames"].get("multiple_of")
+  if step is not None:
+    known = preprocessing["frames"]
+    counts = [n for n in (step, known + step, known + 2 * step) if n != known]
+    for frames in counts[:2]:
+      clip = with_frames(preprocessing, frames) | {"text": None}
+      yield f"1, {frames} frames", 1, clip
 
 
 def _reference(model):

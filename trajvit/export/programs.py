@@ -6,10 +6,18 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from trajvit.export.frames import symbolic_frames
 from trajvit.export.targets.program import Program
 from trajvit.ops.attention import use_implementation
 from trajvit.training.functional import path_name
 from trajvit.types import Clip, Text
+
+# What a model raises that needs to know how many frames there are.
+UNTRACEABLE = (
+  ValueError,
+  TypeError,  # the base of JAX's errors on traced values
+  jax.errors.InconclusiveDimensionOperation,
+)
 
 
 def model_programs(
@@ -29,7 +37,7 @@ def model_programs(
   Raises:
     ValueError: it has none of them.
   """
-  frames, size = preprocessing["frames"], preprocessing["size"]
+  frames, size = symbolic_frames(preprocessing), preprocessing["size"]
   inputs = {"frames": (jnp.uint8, (frames, size, size, 3))}
   if preprocessing["tracks"] is not None:
     grid = preprocessing["tracks"]["grid"]
@@ -54,6 +62,44 @@ def model_programs(
   }
 
 
+def any_frames(model: nnx.Module, preprocessing: dict) -> dict:
+  """Returns which numbers of frames a model takes, as `export.frames` has it.
+
+  It is found out and not declared: the programs are traced for p t frames, of
+  which t is unknown, with the least p that goes, of those that divide the run's
+  number. What is learned for each frame, or counts in a grid of fixed length,
+  cannot be traced so, and its error is the reason that is given.
+
+  Args:
+    model: its structure; what its arrays hold is not read.
+    preprocessing: of the export, but for `any_frames`.
+  """
+  for step in range(1, preprocessing["frames"] + 1):
+    if preprocessing["frames"] % step == 0:
+      rule = {"multiple_of": step}
+      reason = _untraceable(model, preprocessing | {"any_frames": rule})
+      if reason is None:
+        return rule
+  return {"refused": reason}
+
+
+def _untraceable(model, preprocessing) -> str | None:
+  """Why the programs that read frames cannot be traced, None if they can."""
+  _, variables = _split(model)
+  programs = model_programs(model, preprocessing, "portable").values()
+  readers = [program for program in programs if "frames" in program.inputs]
+  if not readers:
+    return "it reads no frames"
+  try:
+    for program in readers:
+      jax.eval_shape(
+        program.call, flat_weights(variables), *program.arguments()
+      )
+  except UNTRACEABLE as error:
+    return str(error).partition("\n")[0]
+  return None
+
+
 def on_weights(
   method: Callable, model: nnx.Module, implementation: str = "auto"
 ) -> Callable:
@@ -64,13 +110,9 @@ def on_weights(
     model: its structure; what its arrays hold is not read.
     implementation: of attention, see `ops.attention.use_implementation`.
   """
-  graphdef, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
+  graphdef, variables = _split(model)
   names = jax.tree_util.tree_map_with_path(
-    lambda path, _: path_name(path),
-    {
-      "params": nnx.to_pure_dict(params),
-      "batch_stats": nnx.to_pure_dict(stats),
-    },
+    lambda path, _: path_name(path), variables
   )
 
   def call(weights, *inputs):
@@ -80,6 +122,15 @@ def on_weights(
       return method(model, *inputs)
 
   return call
+
+
+def _split(model):
+  """The structure of a model, and its {"params", "batch_stats"}."""
+  graphdef, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
+  return graphdef, {
+    "params": nnx.to_pure_dict(params),
+    "batch_stats": nnx.to_pure_dict(stats),
+  }
 
 
 def flat_weights(variables: dict) -> dict:

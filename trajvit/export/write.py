@@ -25,8 +25,12 @@ from trajvit.data.example import ClipSpec
 from trajvit.export.directory import new_directory
 from trajvit.export.load import CONFIG, FORMAT, PREPROCESSING, WEIGHTS
 from trajvit.export.parity import TOLERANCES, check_parity
-from trajvit.export.programs import flat_weights, model_programs
-from trajvit.export.targets import TARGETS
+from trajvit.export.programs import (
+  any_frames,
+  flat_weights,
+  model_programs,
+)
+from trajvit.export.targets import TARGETS, preprocessing_of
 from trajvit.training import provenance
 from trajvit.training.config import plain_values
 from trajvit.training.provenance import write_json
@@ -139,13 +143,15 @@ def _write(run, model, directory, targets, platforms) -> dict:
   write_json(directory / PREPROCESSING, clip)
   weights = flat_weights(jax.device_get(run.variables))
   (directory / WEIGHTS).write_bytes(safetensors.numpy.save(weights))
-  programs = model_programs(model, clip, implementation="portable")
   config = {
     "format": FORMAT,
     **trained(run),
     "programs": {
       target: TARGETS[target].write(
-        directory, programs, weights, platforms=platforms
+        directory,
+        model_programs(model, preprocessing_of(target, clip), "portable"),
+        weights,
+        platforms=platforms,
       )
       for target in targets
     },

@@ -2,7 +2,6 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from trajvit.layers.gated_mlp import GatedMlp
@@ -10,6 +9,7 @@ from trajvit.layers.linear import Linear
 from trajvit.layers.norm import LayerNorm
 from trajvit.ops.attention import AttentionMask, attend, attention, merge
 from trajvit.ops.position import rotary, rotary_3d
+from trajvit.ops.token_grid import grid_indices
 
 POSITIONS = ("rotary_3d", "rotary_1d")
 
@@ -151,8 +151,7 @@ class GridLayer(ReadingLayer):
   def __call__(self, latents, x, *, grid, mask, segments, open_cells):
     """Returns the latents [B, R, D] after reading the cells [B, N, D]."""
     query, key, value = self._heads(latents, x)
-    at = np.indices(grid).reshape(3, -1).T  # [N, 3]
-    key = rotary_3d(key, jnp.asarray(at))
+    key = rotary_3d(key, jnp.asarray(grid_indices(tuple(grid))))
     return self._finish(
       latents, _read(query, key, value, mask, segments, open_cells)
     )

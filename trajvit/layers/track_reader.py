@@ -49,10 +49,19 @@ class TrackReader(nnx.Module):
     )
 
   def __call__(self, x: jax.Array, present: jax.Array) -> jax.Array:
-    """Maps [N, T, inputs], and [N, T] bool, the frames it is in, to [N, D]."""
+    """Maps [N, T, inputs], and [N, T] bool, the frames it is in, to [N, D].
+
+    Raises:
+      ValueError: there are learned vectors for another number of frames.
+    """
     # Content and time mix before the average over frames: a motion is what a
     # track does *when*, which no average of separate terms can tell.
     x = self.embed(x)
     if self.position is not None:
+      known, got = self.position.shape[0], x.shape[1]
+      if got != known:
+        raise ValueError(
+          f"tracks must have {known} frames, a learned vector each, got {got}"
+        )
       x = x + self.position[...]
     return self.read(jax.nn.gelu(x), present)[:, 0]

@@ -67,11 +67,33 @@ def off_grid(values: jax.Array, prefix: int, fill=0) -> jax.Array:
   return jnp.pad(flat, ((0, 0), (prefix, 0)), constant_values=fill)
 
 
-def grid_positions(grid: tuple[int, int, int]) -> np.ndarray:
-  """Returns [T h w, 3] float32, the (t, y, x) of the patches in [0, 1]."""
-  axes = [(np.arange(n) + 0.5) / n for n in grid]
-  at = np.stack(np.meshgrid(*axes, indexing="ij"), -1)
-  return at.reshape(-1, 3).astype(np.float32)
+def grid_positions(grid: tuple[int, int, int]) -> np.ndarray | jax.Array:
+  """Returns [T h w, 3] float32, the (t, y, x) of the patches in [0, 1].
+
+  It is a constant, but in an export that does not know one of the sizes.
+  """
+  xp = _arrays_of(grid)
+  axes = [(xp.arange(n) + 0.5) / n for n in grid]
+  return _in_raster_order(xp, axes).astype(xp.float32)
+
+
+def grid_indices(grid: tuple[int, int, int]) -> np.ndarray | jax.Array:
+  """Returns [T h w, 3] int, the (t, y, x) of the patches, counted from 0.
+
+  It is a constant where `grid_positions` is one.
+  """
+  xp = _arrays_of(grid)
+  return _in_raster_order(xp, [xp.arange(n) for n in grid])
+
+
+def _arrays_of(grid):
+  """NumPy for a grid of known sizes, else jax.numpy."""
+  return np if all(isinstance(n, int) for n in grid) else jnp
+
+
+def _in_raster_order(xp, axes):
+  """[T h w, 3], all triples of the values on three axes."""
+  return xp.stack(xp.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
 
 
 def with_patches(tokens: Tokens, prefix: int, patches: Tokens) -> Tokens:

@@ -11,6 +11,8 @@ A target has
 - `load(directory, config, weights) -> calls`, which reads them back without
   Flax: name -> `(weights, *inputs) -> outputs`. A file that is damaged or does
   not fit is a ValueError with its name.
+- `ANY_FRAMES`, whether sizes of a program's inputs may be symbolic, see
+  `Program.inputs`; else it gets programs for the run's number of frames.
 - `TOLERANCE`, how far it may be from a float32 model: `parity` adds what the
   dtype of the model allows.
 
@@ -18,7 +20,16 @@ What a target needs beyond jax and NumPy is imported when it is called. `load`
 takes the first of the table whose files are there.
 """
 
+from trajvit.export.frames import with_fixed_frames
 from trajvit.export.targets import stablehlo
 from trajvit.table import Table
 
 TARGETS = Table("export target", {"stablehlo": stablehlo})
+
+
+def preprocessing_of(target: str, preprocessing: dict) -> dict:
+  """Returns the preprocessing of the programs of a target, of an export's."""
+  if TARGETS[target].ANY_FRAMES:
+    return preprocessing
+  reason = f"programs of {target} have the number in them"
+  return with_fixed_frames(preprocessing, reason)

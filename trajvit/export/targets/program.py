@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 
 import jax
+import jax.export
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,11 +14,29 @@ class Program:
   Attributes:
     call: `call(weights, *inputs)` returns an array or a dict of arrays; weights
       are arrays by name.
-    inputs: name -> (dtype, shape without the batch axis).
+    inputs: name -> (dtype, shape without the batch axis). A size that is not
+      fixed is a string, such as "t" or "2*t" frames.
   """
 
   call: Callable
   inputs: dict[str, tuple]
+
+  def arguments(self) -> list[jax.ShapeDtypeStruct]:
+    """Returns what to trace `call` with behind the weights.
+
+    The batch is symbolic, "b", and so are sizes that are not fixed; a letter
+    stands for one number in all inputs.
+    """
+    scope = jax.export.SymbolicScope()
+    return [
+      jax.ShapeDtypeStruct(
+        jax.export.symbolic_shape(
+          ", ".join(["b", *map(str, shape)]), scope=scope
+        ),
+        dtype,
+      )
+      for dtype, shape in self.inputs.values()
+    ]
 
   def signature(self, outputs) -> dict:
     """Returns inputs and outputs as plain values, "b" being the batch.

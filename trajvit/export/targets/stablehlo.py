@@ -1,7 +1,8 @@
 """StableHLO programs: for jax on any device, weights from the one file.
 
 Weights are arguments, never constants: a program stays small, and all share
-one weights file. The batch size is symbolic.
+one weights file. The batch size is symbolic, and the number of frames where
+the model takes any.
 """
 
 import struct
@@ -15,6 +16,7 @@ from trajvit.export.safetensors import check_arrays
 from trajvit.export.targets.program import Program
 
 TOLERANCE = 1e-5
+ANY_FRAMES = True
 
 
 def write(
@@ -70,13 +72,9 @@ def export_program(
     weights: name -> array or shape.
     platforms: to lower for.
   """
-  (batch,) = jax.export.symbolic_shape("b")
   return jax.export.export(jax.jit(program.call), platforms=platforms)(
     {k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in weights.items()},
-    *(
-      jax.ShapeDtypeStruct((batch, *shape), dtype)
-      for dtype, shape in program.inputs.values()
-    ),
+    *program.arguments(),
   )
 
 
