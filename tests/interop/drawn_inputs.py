@@ -29,3 +29,9 @@ def vit3d_video() -> np.ndarray:
   """Two clips of six frames, of 3 x 2 x 2 patches."""
   rng = np.random.default_rng(2)
   return rng.normal(size=(2, 6, 3, 16, 16)).astype(np.float32)
+
+
+def titok_images() -> np.ndarray:
+  """Two images of uint8."""
+  rng = np.random.default_rng(3)
+  return rng.integers(0, 256, (2, 8, 8, 3), np.uint8)

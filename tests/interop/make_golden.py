@@ -12,9 +12,15 @@ import pathlib
 
 import numpy as np
 import torch
-from drawn_inputs import text_inputs, trajvit_inputs, vit3d_video
+from drawn_inputs import (
+  text_inputs,
+  titok_images,
+  trajvit_inputs,
+  vit3d_video,
+)
 from drawn_weights import draw_all
 from torch_parts import Bert, TwoTowers
+from torch_titok import TiTok
 from torch_trajtok import Segmenter, TrajViT2
 from torch_trajvit import TrajViT
 from torch_vit3d import ViT3D
@@ -77,9 +83,32 @@ def vit3d() -> None:
   save("vit3d", shapes, tokens=tokens.numpy())
 
 
+def titok() -> None:
+  _titok("titok", legacy=True)
+
+
+def titok_direct() -> None:
+  _titok("titok_direct", legacy=False)
+
+
+def _titok(name: str, *, legacy: bool) -> None:
+  model, shapes = with_weights(TiTok(legacy))
+  images = torch.from_numpy(titok_images()).movedim(-1, 1) / 255
+  z, ids = model.encode(images)
+  made = {}
+  for k in (ids.shape[1], 3, 1):
+    out, pixels = model.decode(ids[:, :k])
+    made[f"pixels_{k}"] = pixels.movedim(1, -1).numpy()
+    if legacy:
+      made[f"logits_{k}"] = out.movedim(1, -1).numpy()
+  save(name, shapes, z=z.numpy(), ids=ids.numpy(), **made)
+
+
 if __name__ == "__main__":
   with torch.no_grad():
     trajvit()
     segmenter()
     trajvit2()
     vit3d()
+    titok()
+    titok_direct()

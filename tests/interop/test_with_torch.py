@@ -8,6 +8,14 @@ import pytest
 from trajvit.interop import load_torch, read_state_dict, write_state_dict
 
 torch = pytest.importorskip("torch")
+NAMES = (
+  "trajvit",
+  "segmenter",
+  "trajvit2",
+  "vit3d",
+  "titok",
+  "titok_direct",
+)
 
 
 def tensors():
@@ -98,7 +106,7 @@ def test_golden_holds_what_the_models_make(tmp_path, monkeypatch):
   kept = pathlib.Path(make_golden.FOLDER)
   monkeypatch.setattr(make_golden, "FOLDER", tmp_path)
   with torch.no_grad():
-    for name in ("trajvit", "segmenter", "trajvit2", "vit3d"):
+    for name in NAMES:
       getattr(make_golden, name)()
       file = f"{name}.npz"
       with np.load(kept / file) as old, np.load(tmp_path / file) as new:

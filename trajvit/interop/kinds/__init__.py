@@ -7,6 +7,7 @@ from trajvit.interop.kinds.bert import BERT
 from trajvit.interop.kinds.clip import CLIP, SIGLIP
 from trajvit.interop.kinds.convnext import CONVNEXT
 from trajvit.interop.kinds.kind import Kind, Plan
+from trajvit.interop.kinds.titok import TITOK
 from trajvit.interop.kinds.trajtok import SEGMENTER, TRAJVIT2
 from trajvit.interop.kinds.trajvit import TRAJVIT
 from trajvit.interop.kinds.video import VIDEOMAE, VJEPA2
@@ -21,6 +22,7 @@ KINDS = Table(
     "clip": CLIP,
     "dinov3-convnext": CONVNEXT,
     "siglip": SIGLIP,
+    "titok": TITOK,
     "trajtok-segmenter": SEGMENTER,
     "trajvit-torch": TRAJVIT,
     "trajvit2": TRAJVIT2,

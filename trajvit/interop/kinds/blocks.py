@@ -1,6 +1,6 @@
 """Names of what several PyTorch models are made of."""
 
-from trajvit.interop.layouts import MATRIX
+from trajvit.interop.layouts import CONV, KEEP, MATRIX, POINTWISE, split
 from trajvit.interop.names import Entry
 
 
@@ -10,6 +10,35 @@ def linear(theirs: str, ours: str, *, bias: bool = True) -> list[Entry]:
   if bias:
     entries.append(Entry(f"{theirs}.bias", f"params/{ours}/bias"))
   return entries
+
+
+def convolution(
+  theirs: str, ours: str, *, bias: bool = True, pointwise: bool = False
+) -> list[Entry]:
+  """Returns the entries of a convolution, or of one that is a linear map."""
+  layout = POINTWISE if pointwise else CONV
+  entries = [Entry(f"{theirs}.weight", f"params/{ours}/kernel", layout)]
+  if bias:
+    entries.append(Entry(f"{theirs}.bias", f"params/{ours}/bias"))
+  return entries
+
+
+def multihead(theirs: str, ours: str) -> list[Entry]:
+  """Returns the entries of `nn.MultiheadAttention`, whose inputs are fused."""
+  maps = [f"params/{ours}/{name}" for name in ("query", "key", "value")]
+  return [
+    Entry(
+      f"{theirs}.in_proj_weight",
+      tuple(f"{name}/kernel" for name in maps),
+      split(3, MATRIX),
+    ),
+    Entry(
+      f"{theirs}.in_proj_bias",
+      tuple(f"{name}/bias" for name in maps),
+      split(3, KEEP),
+    ),
+    *linear(f"{theirs}.out_proj", f"{ours}/out"),
+  ]
 
 
 def norm(theirs: str, ours: str) -> list[Entry]:

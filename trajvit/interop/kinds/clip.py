@@ -1,6 +1,6 @@
 """CLIP and SigLIP, both towers or one, from Hugging Face's files."""
 
-from trajvit.interop.kinds.blocks import linear, norm
+from trajvit.interop.kinds.blocks import linear, multihead, norm
 from trajvit.interop.kinds.kind import Kind, Plan, clip_context, count
 from trajvit.interop.kinds.released import (
   COUNTED,
@@ -15,7 +15,7 @@ from trajvit.interop.kinds.released import (
   side_of,
 )
 from trajvit.interop.kinds.vit import patch_entries
-from trajvit.interop.layouts import KEEP, MATRIX, leading, split
+from trajvit.interop.layouts import leading
 from trajvit.interop.names import Entry, NameTable
 
 CLIP_HEADS = {768: 12, 1024: 16, 1280: 16}
@@ -253,20 +253,9 @@ def _projection(shapes, theirs, tower, spec):
 
 def _pooling_entries(theirs, ours):
   """Entries of a `layers.pooling_head.PoolingHead`."""
-  maps = [f"params/{ours}/{name}" for name in ("query", "key", "value")]
   return [
     Entry(f"{theirs}.probe", f"params/{ours}/latents", leading(2)),
-    Entry(
-      f"{theirs}.attention.in_proj_weight",
-      tuple(f"{name}/kernel" for name in maps),
-      split(3, MATRIX),
-    ),
-    Entry(
-      f"{theirs}.attention.in_proj_bias",
-      tuple(f"{name}/bias" for name in maps),
-      split(3, KEEP),
-    ),
-    *linear(f"{theirs}.attention.out_proj", f"{ours}/out"),
+    *multihead(f"{theirs}.attention", ours),
     *norm(f"{theirs}.layernorm", f"{ours}/norm"),
     *linear(f"{theirs}.mlp.fc1", f"{ours}/mlp/inner"),
     *linear(f"{theirs}.mlp.fc2", f"{ours}/mlp/outer"),
