@@ -54,7 +54,7 @@ def test_block_against_loops(rng):
   compressed = rng.normal(size=(1, 3, 4)).astype(np.float32)
   lookup = rng.normal(size=(1, 5, 4)).astype(np.float32)
   masks = np.array([[True, True, False]]), np.array([[True] * 4 + [False]])
-  (few, many), _ = block((compressed, lookup), *masks)
+  (few, many), _ = jax.jit(block)((compressed, lookup), *masks)
 
   source = block.norm_lookup(lookup)
   query = np.asarray(block.query(block.norm_compressed(compressed)))[0]
@@ -64,11 +64,11 @@ def test_block_against_loops(rng):
     scores = [np.exp(query[m] @ key[n] / 2) for n in range(4)]
     weights[m, :4] = np.array(scores) / sum(scores)
   read = block.out(np.float32(weights @ value)[None])
-  inner, _ = block.block((compressed + read)[:, :2])
+  inner, _ = jax.jit(block.block)((compressed + read)[:, :2])
   np.testing.assert_allclose(few[:, :2], inner, atol=1e-5)
   told = np.asarray(block.value_back(block.norm_back(few)))[0]
   expected = lookup + block.out_back(np.float32(weights.T @ told)[None])
-  expected += block.mlp(block.norm_mlp(expected))
+  expected += jax.jit(lambda x: block.mlp(block.norm_mlp(x)))(expected)
   np.testing.assert_allclose(many[:, :4], expected[:, :4], atol=1e-5)
 
 

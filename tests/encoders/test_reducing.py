@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -62,7 +63,7 @@ def test_a_reducer_sees_the_block_before_it(rng, packing, remat):
   """With layers one at a time the same input is the output of the second."""
   encoder = make([None, Received(4)], packing=packing, remat=remat)
   given = make_tokens(rng)
-  tokens, aux = encoder(given)
+  tokens, aux = jax.jit(encoder)(given)
   read = aux["reducers"][1]
   assert aux["metrics"]["reducers/1/seen"] > 0
   assert aux["metrics"]["reducers/1/overflow"] == 1.5
@@ -73,7 +74,7 @@ def test_a_reducer_sees_the_block_before_it(rng, packing, remat):
 
 def _one_layer(encoder, tokens):
   """What the first block of the first stage puts out, clip by clip."""
-  block = encoder.stages[0].first()
+  block = jax.jit(encoder.stages[0].first())
   rows = np.zeros((2, 7, 8), np.float32)
   for b, real in enumerate([6, 3]):
     x = jnp.concatenate([encoder.registers[...], tokens.features[b, :real]])
@@ -83,8 +84,8 @@ def _one_layer(encoder, tokens):
 
 def test_a_reducer_of_the_output_sees_normed_tokens(rng):
   given = make_tokens(rng)
-  tokens, _ = make([None, None, UniformK(k=3)])(given)
-  whole, _ = make([])(given)
+  tokens, _ = jax.jit(make([None, None, UniformK(k=3)]))(given)
+  whole, _ = jax.jit(make([]))(given)
   np.testing.assert_allclose(tokens.features[:, 0], whole.features[:, 0])
   assert tokens.features.shape == (2, 3, 8)
 

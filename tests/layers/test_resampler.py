@@ -1,5 +1,6 @@
 """The resampler against a loop written from its definition."""
 
+import jax
 import numpy as np
 import pytest
 from flax import nnx
@@ -54,7 +55,7 @@ def test_equals_the_definition(rng, num_latents):
   )
   x = rng.normal(size=(2, 5, 16)).astype(np.float32)
   mask = np.array([[True] * 5, [True, False, True, False, False]])
-  got = resampler(x, mask)
+  got = jax.jit(resampler)(x, mask)
   for b in range(2):
     expected = slow(resampler, x[b], mask[b], heads=2)
     np.testing.assert_allclose(got[b], expected, atol=1e-5)

@@ -77,8 +77,9 @@ def test_frames_are_mixed_by_themselves(tokens):
   reducer = build(TokenLearner, grid=GRID, version="1.0")
   changed = tokens.features.copy()
   changed[:, 7:13] += 1
-  there = jax.jit(reducer)(tokens)[0].features
-  here = reducer(
+  run = jax.jit(reducer)
+  there = run(tokens)[0].features
+  here = run(
     Tokens(
       changed,
       tokens.mask,

@@ -48,7 +48,7 @@ def test_clusters_are_those_of_density_peaks(rng):
   tokens = make_tokens(features, rng.integers(1, 4, (2, 12)), mask)
   reduced, aux = jax.jit(Ppe(k=5, places=2))(tokens)
   free = mask & ~tokens.protected
-  labels = density_peaks(features, free, 4).labels
+  labels = jax.jit(density_peaks, static_argnums=2)(features, free, 4).labels
   owner = np.asarray(aux["owner"])
   assert (owner[~mask] == -1).all() and (owner[:, 0] == 0).all()
   for b in range(2):
