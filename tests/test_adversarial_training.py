@@ -136,6 +136,7 @@ def test_it_is_off_before_its_start_and_on_from_then():
     assert np.isfinite(values).all() and np.ptp(values) > 0, name
 
 
+@pytest.mark.slow
 def test_its_anchors_are_statistics_of_the_state():
   found, metrics = unbroken()
   for name in ("real", "fake"):

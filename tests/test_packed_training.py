@@ -39,7 +39,7 @@ CASES = [
   ("trajvit", "loader"),
   pytest.param("trajvit", "sparse", marks=pytest.mark.slow),
   pytest.param("vit3d", "device", marks=pytest.mark.slow),
-  ("vit3d", "sparse"),
+  pytest.param("vit3d", "sparse", marks=pytest.mark.slow),
 ]
 
 

@@ -68,7 +68,7 @@ CASES = {
   "variant, case",
   [
     ("resident", "long rows"),
-    ("streaming", "long rows"),
+    pytest.param("streaming", "long rows", marks=pytest.mark.slow),
     ("resident", "wide blocks"),
     pytest.param("streaming", "half precision", marks=pytest.mark.slow),
     pytest.param("resident", "heads in pairs", marks=pytest.mark.slow),
