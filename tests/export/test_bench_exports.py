@@ -1,4 +1,4 @@
-"""The bench of exports compares what is the same, and says so when it is not."""
+"""The bench of exports compares the same programs, and says when they differ."""
 
 import json
 
