@@ -13,6 +13,7 @@ from trajvit.layers.attention_methods import ATTENTIONS
 from trajvit.layers.stems import STEMS
 from trajvit.models import MODELS
 from trajvit.models.features import FEATURES
+from trajvit.models.latents import LATENTS
 from trajvit.models.traj_adapter import ADAPTERS
 from trajvit.objectives import OBJECTIVES
 from trajvit.ops.attention.grids.orders import ORDERS
@@ -43,6 +44,7 @@ TABLES = {
   "model.vision.name": VISION_ENCODERS,
   "model.features.name": FEATURES,
   "model.adapter.name": ADAPTERS,
+  "model.latents.name": LATENTS,
   "model.reconstruction.quantizer.name": QUANTIZERS,
   "model.reconstruction.decoder.name": DECODERS,
   "objectives": OBJECTIVES,

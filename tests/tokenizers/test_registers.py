@@ -91,6 +91,22 @@ def test_a_class_token_is_read_like_a_patch(clip):
   assert jax.eval_shape(run, state, clip).features.shape[1] == N
 
 
+def test_normed_registers_do_not_know_either(clip):
+  """Blocks of FlexTok, places that nobody learns, and more channels."""
+  options = dict(normed=True, position="plane", channels=6)
+  tokenizer, state, run = make(False, **options)
+  clip = dataclasses.replace(clip, frames=np.repeat(clip.frames, 2, axis=-1))
+  whole, few = run(state, clip), run(state, clip, budget=2)
+  np.testing.assert_allclose(
+    first(few, tokenizer, 2), first(whole, tokenizer, 2), atol=1e-5
+  )
+  np.testing.assert_allclose(whole.features.mean(-1), 0, atol=1e-5)
+  names = {str(path[0].key) for path, _ in jax.tree.leaves_with_path(state)}
+  assert names == {"blocks", "patches", "registers"}
+  with pytest.raises(ValueError, match="either normed or timed, got both"):
+    make(False, normed=True, timed=())
+
+
 def test_a_register_changes_none_in_front_of_it(clip):
   tokenizer, state, run = make()
 

@@ -63,7 +63,7 @@ def test_a_masked_frame_is_never_read(clip, fill):
 
 
 def test_errors_say_what_was_expected(clip):
-  with pytest.raises(ValueError, match="factorized, spatial, table, got 'x'"):
+  with pytest.raises(ValueError, match="spatial, table, plane, got 'x'"):
     make(position="x")
   with pytest.raises(ValueError, match=r"\(2, 2, 2\) tubelets"):
     make()(

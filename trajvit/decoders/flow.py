@@ -45,6 +45,8 @@ class FlowDecoder(Decoder):
     mode_scale: see `ops.flow.sigma_of`.
     stratified: spread the levels of a batch evenly.
     max_timestep: see `ops.sincos.timestep`.
+    plane: whether patches have the positions of images, of row and column
+      alone, as released weights need it.
     prefix: `{"lengths": (0, 4), "probabilities": (0.5, 0.5)}`: in training, so
       many first frames are shown (almost) without noise, and count in no loss
       (VideoFlexTok). Lengths are whole patches. None shows none.
@@ -84,6 +86,7 @@ class FlowDecoder(Decoder):
     mode_scale: float = 1.29,
     stratified: bool = False,
     max_timestep: float = 1.0,
+    plane: bool = False,
     prefix: dict | None = None,
     align_block: int | None = None,
     steps: int = 25,
@@ -134,6 +137,7 @@ class FlowDecoder(Decoder):
       depth=depth,
       num_heads=num_heads,
       max_timestep=max_timestep,
+      plane=plane,
       remat=remat,
       dtype=dtype,
       rngs=rngs,

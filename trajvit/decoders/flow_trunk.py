@@ -13,7 +13,7 @@ from trajvit.layers.modulated_block import (
 )
 from trajvit.layers.stack import Stack
 from trajvit.ops.attention import AttentionMask
-from trajvit.ops.sincos import sincos_grid
+from trajvit.ops.sincos import sincos_grid, sincos_plane
 from trajvit.ops.token_size import log_size
 from trajvit.types import Tokens
 
@@ -32,6 +32,7 @@ class FlowTrunk(nnx.Module):
     depth: number of blocks.
     num_heads: K.
     max_timestep: see `ops.sincos.timestep`.
+    plane: whether positions are those of row and column alone.
     remat: what of a block is computed twice, see `layers.remat`.
     dtype: of the products; the result is float32.
     rngs: holds the key of the initial values.
@@ -46,11 +47,13 @@ class FlowTrunk(nnx.Module):
     depth: int,
     num_heads: int,
     max_timestep: float = 1.0,
+    plane: bool = False,
     remat: str | bool = "none",
     dtype=jnp.float32,
     rngs: nnx.Rngs,
   ):
     self.grid, self.depth = grid, depth
+    self.table = sincos_plane if plane else sincos_grid
     options = dict(dtype=dtype, rngs=rngs)
     self.stem = Linear(pixels, width, **options)
     self.level = NoiseLevel(width, max_timestep=max_timestep, **options)
@@ -82,7 +85,7 @@ class FlowTrunk(nnx.Module):
     """
     x = self.stem(patches)  # [B, P, D]
     count, width = x.shape[1:]
-    x += sincos_grid(self.grid, width).reshape(count, width).astype(x.dtype)
+    x += self.table(self.grid, width).reshape(count, width).astype(x.dtype)
     x = jnp.concatenate([x, tokens.features.astype(x.dtype)], axis=1)
     context = Context(
       mask=AttentionMask(keys=jnp.concatenate([mask, tokens.mask], axis=1)),

@@ -12,13 +12,15 @@ INITIALIZERS = linear.INITIALIZERS | {
 
 
 class Conv(nnx.Module):
-  """Convolution of images [B, H, W, C], padded alike on both sides.
+  """Convolution of images [B, H, W, C], padded with zeros.
 
   Args:
     inputs: channels in.
     outputs: channels out.
     kernel_size: rows = columns of the kernel.
     stride: of both axes.
+    padding: cells in front of and behind both axes; None is half a kernel, on
+      both sides.
     groups: of channels, each convolved by itself; `inputs` of them with as many
       outputs make a depthwise convolution.
     bias: whether there is one; it starts at zero.
@@ -34,6 +36,7 @@ class Conv(nnx.Module):
     kernel_size: int,
     *,
     stride: int = 1,
+    padding: tuple[int, int] | None = None,
     groups: int = 1,
     bias: bool = False,
     init: str = "kaiming",
@@ -41,7 +44,8 @@ class Conv(nnx.Module):
     rngs: nnx.Rngs,
   ):
     self.stride, self.groups, self.dtype = stride, groups, dtype
-    self.padding = (kernel_size - 1) // 2
+    half = (kernel_size - 1) // 2
+    self.padding = (half, half) if padding is None else tuple(padding)
     shape = (kernel_size, kernel_size, inputs // groups, outputs)
     kernel = INITIALIZERS[init](rngs.params(), shape, jnp.float32)
     self.kernel = nnx.Param(kernel)
@@ -53,7 +57,7 @@ class Conv(nnx.Module):
       x.astype(self.dtype),
       self.kernel[...].astype(self.dtype),
       window_strides=(self.stride, self.stride),
-      padding=[(self.padding, self.padding)] * 2,
+      padding=[self.padding] * 2,
       dimension_numbers=("NHWC", "HWIO", "NHWC"),
       feature_group_count=self.groups,
     )

@@ -7,6 +7,14 @@ from flax import nnx
 from trajvit.layers.linear import Linear
 
 
+def gated_dim(width: int) -> int:
+  """Returns two thirds of 4 D: with three maps as many numbers as two of 4 D.
+
+  Rounded down, as in FlexTok, arXiv:2502.13967.
+  """
+  return 2 * (4 * width) // 3
+
+
 class GatedMlp(nnx.Module):
   """down(silu(gate(x)) * up(x)).
 

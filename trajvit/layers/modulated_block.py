@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from trajvit.layers.attention_methods.context import Context
-from trajvit.layers.gated_mlp import GatedMlp
+from trajvit.layers.gated_mlp import GatedMlp, gated_dim
 from trajvit.layers.linear import Linear
 from trajvit.layers.normed_attention import NormedAttention
 from trajvit.ops.sincos import timestep
@@ -29,7 +29,7 @@ class ModulatedBlock(nnx.Module):
     width: D.
     num_heads: K.
     groups: of tokens that follow each other in the sequence.
-    mlp_dim: hidden width of the perceptron; None is 2 (4 D) // 3.
+    mlp_dim: hidden width of the perceptron; None is `gated_dim`.
     dtype: of the products; norms and softmax are float32.
     rngs: holds the key of the initial values.
   """
@@ -44,7 +44,7 @@ class ModulatedBlock(nnx.Module):
     dtype=jnp.float32,
     rngs: nnx.Rngs,
   ):
-    mlp_dim = 2 * (4 * width) // 3 if mlp_dim is None else mlp_dim
+    mlp_dim = gated_dim(width) if mlp_dim is None else mlp_dim
     options = dict(dtype=dtype, rngs=rngs)
     self.groups = groups
     self.attention = NormedAttention(width, num_heads, **options)

@@ -3,12 +3,16 @@
 import jax
 from flax import nnx
 
+from trajvit.models.latents import KLLatents
 from trajvit.models.nested import nested_probabilities, nested_tokens
 from trajvit.models.normalization import known_normalization, normalize
 from trajvit.models.reconstruction import Reconstruction
 from trajvit.ops.tokens import masked_mean
 from trajvit.ops.unit import unit
 from trajvit.types import Batch, Clip, Tokens
+
+# What is drawn of latents, from a stream of its own.
+LATENTS = 3
 
 
 class Autoencoder(nnx.Module):
@@ -22,6 +26,8 @@ class Autoencoder(nnx.Module):
   Args:
     tokenizer: Clip -> Tokens, such as `registers`.
     reconstruction: from these back to frames.
+    latents: what the tokenizer reads and the reconstruction makes in place of
+      frames: latents of these, of a frozen autoencoder. None: the frames.
     nested: of `ops.nested.keep_probabilities`, such as `{"mode": "uniform"}`;
       None keeps all.
     normalization: of the frames, a name in NORMALIZATIONS.
@@ -32,10 +38,12 @@ class Autoencoder(nnx.Module):
     tokenizer: nnx.Module,
     reconstruction: Reconstruction,
     *,
+    latents: KLLatents | None = None,
     nested: dict | None = None,
     normalization: str = "symmetric",
   ):
     self.tokenizer, self.reconstruction = tokenizer, reconstruction
+    self.latents = latents
     self.normalization = known_normalization(normalization)
     self.probabilities = nested_probabilities(tokenizer, nested)
 
@@ -48,8 +56,8 @@ class Autoencoder(nnx.Module):
       key: given in training.
 
     Returns:
-      frames: [B, T, H, W, 3] float32 in the normalised space; None from a
-        decoder that made only some patches, in training.
+      frames: [B, T, H, W, 3] float32 in the normalised space; None in training
+        from a decoder that made only some patches, or latents.
       target_frames: the same of the clip.
       video_embedding: [B, D] float32 of norm 1, the mean of the kept tokens.
       tokens: the kept Tokens, before they are quantized.
@@ -61,7 +69,8 @@ class Autoencoder(nnx.Module):
     """
     keys = (None,) * 3 if key is None else jax.random.split(key, 3)
     clip = normalize(batch.clip, self.normalization)
-    tokens, read = self.tokenizer(clip, key=keys[0])
+    seen = self._seen(clip, key=key)
+    tokens, read = self.tokenizer(seen, key=keys[0])
     kept = nested_tokens(
       self.tokenizer,
       tokens,
@@ -70,8 +79,17 @@ class Autoencoder(nnx.Module):
       key=keys[1],
     )
     made = self.reconstruction(
-      tokens, kept.mask, clip, valid=batch.valid, key=keys[2]
+      tokens,
+      kept.mask,
+      seen,
+      pixels=clip.frames,
+      valid=batch.valid,
+      key=keys[2],
     )
+    made |= {
+      "frames": self._frames(made["frames"], clip, train=key is not None),
+      "target_frames": clip.frames,
+    }
     stats = {
       "tokenizer": read.pop("batch_stats", {}),
       "reconstruction": made["batch_stats"],
@@ -89,4 +107,30 @@ class Autoencoder(nnx.Module):
 
   def tokenize(self, clip: Clip) -> Tokens:
     """Returns the tokens before they are quantized; frames are uint8."""
-    return self.tokenizer(normalize(clip, self.normalization))[0]
+    return self.tokenizer(self._seen(normalize(clip, self.normalization)))[0]
+
+  def decode(self, tokens: Tokens, indices: jax.Array, **options) -> jax.Array:
+    """Returns frames [B, T, H, W, 3] of indices alone.
+
+    Args:
+      tokens: see `Reconstruction.decode`, and the others.
+      indices: [B, N, G] int32.
+      **options: of the decoder.
+    """
+    made = self.reconstruction.decode(tokens, indices, **options)
+    return made if self.latents is None else self.latents.decode(made)
+
+  def _seen(self, clip, *, key=None):
+    """The normalised clip as the tokenizer reads it."""
+    if self.latents is None:
+      return clip
+    key = None if key is None else jax.random.fold_in(key, LATENTS)
+    return self.latents.encode(clip, key=key)
+
+  def _frames(self, made, clip, *, train):
+    """Frames of what the reconstruction made; latents wait for inference."""
+    if self.latents is None:
+      return made
+    if train:
+      return None
+    return self.latents.decode(made, frame_mask=clip.frame_mask)

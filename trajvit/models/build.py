@@ -10,6 +10,7 @@ from trajvit.models.build_reconstruction import build_reconstruction
 from trajvit.models.connector import Connector
 from trajvit.models.feature_net import FeatureNet
 from trajvit.models.features import FEATURES
+from trajvit.models.latents import LATENTS
 from trajvit.models.probe import Probe
 from trajvit.models.regions import build_regions
 from trajvit.models.segmenter import SegmenterModel
@@ -126,6 +127,7 @@ def autoencoder(
   width: int,
   num_heads: int,
   reconstruction: dict,
+  latents: dict | None = None,
   normalization: str = "symmetric",
   dtype: str = "float32",
   rngs: nnx.Rngs,
@@ -140,16 +142,29 @@ def autoencoder(
     width: of the tokens.
     num_heads: that the tokenizer is offered.
     reconstruction: arguments of `build_reconstruction`.
+    latents: spec of an entry in LATENTS, which tokenizer and decoder then have
+      the `channels` of; None has them read and make frames.
     normalization: of the frames, a name in NORMALIZATIONS.
     dtype: "float32" or "bfloat16", of the products.
     rngs: holds the key of the initial values.
     clip_shape: (T, H, W).
     max_tracks: M.
     **options: of `Autoencoder`.
+
+  Raises:
+    ValueError: parts that need frames, where latents are made.
   """
   check_arguments("model 'autoencoder'", Autoencoder, options)
-  shared = dict(width=width, clip_shape=clip_shape, rngs=rngs)
-  shared |= dict(dtype=_dtype(dtype))
+  shared = dict(dtype=_dtype(dtype), rngs=rngs)
+  if latents is not None:
+    _check_for_latents(reconstruction, normalization)
+    latents = LATENTS.build(latents, **shared)
+    clip_shape = latents.shape(clip_shape)
+    channels = dict(channels=latents.channels)
+    decoder = dict(reconstruction["decoder"]) | channels
+    reconstruction = dict(reconstruction) | dict(decoder=decoder)
+    tokenizer = dict(tokenizer) | channels
+  shared |= dict(width=width, clip_shape=clip_shape)
   tokenizer = TOKENIZERS.build(
     tokenizer,
     num_heads=num_heads,
@@ -163,7 +178,26 @@ def autoencoder(
     normalization=normalization,
     **shared,
   )
-  return Autoencoder(tokenizer, found, normalization=normalization, **options)
+  options |= dict(latents=latents, normalization=normalization)
+  return Autoencoder(tokenizer, found, **options)
+
+
+def _check_for_latents(reconstruction, normalization):
+  """Raises ValueError for what does not go with latents."""
+  if normalization != "symmetric":
+    raise ValueError(
+      "latents are of frames normalised as 'symmetric', in [-1, 1], got "
+      f"{normalization!r}"
+    )
+  judges = [
+    name
+    for name in ("adversarial", "perceptual")
+    if reconstruction.get(name) is not None
+  ]
+  if judges:
+    raise ValueError(
+      f"{' and '.join(judges)} need frames, but latents are made in training"
+    )
 
 
 def _video_tower(tokenizer, encoder, *, dtype, rngs, **clip):

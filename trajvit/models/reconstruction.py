@@ -71,6 +71,7 @@ class Reconstruction(nnx.Module):
     kept: jax.Array,
     clip: Clip,
     *,
+    pixels: jax.Array | None = None,
     valid: jax.Array | None = None,
     key=None,
   ) -> dict:
@@ -80,7 +81,8 @@ class Reconstruction(nnx.Module):
       tokens: all of a clip; the quantizer sees them all, so that its losses and
         its usage do not depend on what is kept.
       kept: [B, N] bool, those that the decoder reads.
-      clip: the truth, in the model's normalised space.
+      clip: the truth, in the model's normalised space, or its latents.
+      pixels: [B, T, H, W, 3], what a teacher sees of it; None: its frames.
       valid: [B] bool, False = a clip that only fills the batch, which an
         adversary and its statistics leave out; None: all are real.
       key: given in training, where the decoder is shown the truth and measures
@@ -126,7 +128,8 @@ class Reconstruction(nnx.Module):
       aux |= self._judge(frames, clip.frames, mask)
       if self.alignment is not None:
         patches = self.decoder.patch_mask(mask, clip.frames.shape[0])
-        seen = self.alignment(made["hidden"], patches, clip.frames, mask)
+        pixels = clip.frames if pixels is None else pixels
+        seen = self.alignment(made["hidden"], patches, pixels, mask)
         aux["alignment"] = seen | {"kept": read.mask}
       if "batch_stats" in aux.get("adversarial", {}):
         stats["adversary"] = aux["adversarial"].pop("batch_stats")

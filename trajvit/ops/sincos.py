@@ -35,6 +35,15 @@ def sincos_grid(grid: tuple[int, ...], width: int) -> np.ndarray:
   return table
 
 
+def sincos_plane(grid: tuple[int, int, int], width: int) -> np.ndarray:
+  """Returns [t, h, w, width] float32, `sincos_grid` of (h, w) in every frame.
+
+  Raises:
+    ValueError: a width below 4.
+  """
+  return np.broadcast_to(sincos_grid(grid[1:], width), (*grid, width))
+
+
 def sincos_sequence(count: int, width: int) -> np.ndarray:
   """Returns [count, width] float32, a fixed embedding of places in a sequence.
 
@@ -45,6 +54,22 @@ def sincos_sequence(count: int, width: int) -> np.ndarray:
   phase = np.arange(count)[:, None] * 10000.0 ** (-2 * pair / width)
   even = np.arange(width) % 2 == 0
   return np.where(even, np.sin(phase), np.cos(phase)).astype(np.float32)
+
+
+def sincos_halves(count: int, width: int) -> np.ndarray:
+  """Returns [count, width] float32, a fixed embedding of places in a sequence.
+
+  With C = width // 2 there are C sines and then C cosines of index *
+  10000^(-i / (C - 1)): the slowest turns exactly 10000 times slower than the
+  fastest, as it does not in `sincos_grid`. An odd width ends in zeros.
+  Source: the code of arXiv:1706.03762, as in VideoPrism, arXiv:2402.13217.
+  """
+  half = width // 2
+  frequencies = 10000.0 ** (-np.arange(half) / max(half - 1, 1))
+  phase = np.arange(count)[:, None] * frequencies
+  table = np.zeros((count, width), np.float32)
+  table[:, :half], table[:, half : 2 * half] = np.sin(phase), np.cos(phase)
+  return table
 
 
 def timestep(

@@ -9,12 +9,14 @@ from flax import nnx
 from trajvit.layers.attention_methods.context import Context
 from trajvit.layers.block import Block
 from trajvit.layers.norm import LayerNorm
+from trajvit.layers.normed_block import NormedBlock
 from trajvit.layers.stack import Stack
 from trajvit.layers.timed_block import TimedBlock
 from trajvit.ops.attention import Coordinates, from_pattern
 from trajvit.ops.attention.patterns import build_pattern
 from trajvit.ops.frame_rate import thinned
 from trajvit.ops.nested import keep_first
+from trajvit.ops.standardize import standardize
 from trajvit.ops.tokens import zero_masked
 from trajvit.tokenizers.tubelet import TubeletTokenizer
 from trajvit.types import Clip, Tokens
@@ -30,8 +32,9 @@ class RegisterTokenizer(nnx.Module):
   something together only.
 
   Source: TiTok, arXiv:2406.07550 (`dense`); FlexTok, arXiv:2502.13967
-  (`nested_registers`), and VideoFlexTok over steps. These read the latents of a
-  frozen autoencoder or an image's pixels, here it is a clip's pixels.
+  (`nested_registers`), and VideoFlexTok over steps. These read an image's
+  pixels or the latents of a frozen autoencoder; here it is the frames of a
+  clip, whichever they are.
 
   Nested dropout reads the last register once in N. With M `redundant` ones
   behind it, which training has and inference does without, that is M + 1 times
@@ -55,15 +58,19 @@ class RegisterTokenizer(nnx.Module):
     class_token: whether a learned token is in front of the patches of every
       step, and read like them, as in TiTok's released weights.
     first_norm: whether what enters the blocks is normalised, likewise.
+    normed: whether blocks are FlexTok's, `layers.normed_block`, and the last
+      norm, too, is without parameters.
     pattern: who reads whom, spec of an entry in PATTERNS.
     timed: options of `layers.timed_block`; None reads no times.
     strides: in training a clip is seen every r-th frame, r one of these.
     depth: number of blocks.
-    mlp_dim: hidden width of their perceptrons; None is 4 D.
-    epsilon: of the layer norms.
+    mlp_dim: hidden width of their perceptrons; None is 4 D, or what normed
+      blocks have.
+    epsilon: of the layer norms that have parameters.
     block: tokens in a block of the attention's mask; the kernels for TPU need a
       multiple of 128.
     remat: what of a block is computed twice, see `layers.remat`.
+    channels: C of the frames, 3 or those of latents.
     width: D.
     num_heads: K.
     clip_shape: (T, H, W).
@@ -82,6 +89,7 @@ class RegisterTokenizer(nnx.Module):
     init_std: float = 0.02,
     class_token: bool = False,
     first_norm: bool = False,
+    normed: bool = False,
     pattern: dict | None = None,
     timed: dict | None = None,
     strides: tuple[int, ...] = (),
@@ -90,6 +98,7 @@ class RegisterTokenizer(nnx.Module):
     epsilon: float = 1e-6,
     block: int = 128,
     remat: str | bool = "none",
+    channels: int = 3,
     width: int,
     num_heads: int,
     clip_shape: tuple[int, int, int],
@@ -100,6 +109,8 @@ class RegisterTokenizer(nnx.Module):
       raise ValueError(f"num_registers must be at least 1, got {num_registers}")
     if redundant < 0:
       raise ValueError(f"redundant must be at least 0, got {redundant}")
+    if normed and timed is not None:
+      raise ValueError("blocks are either normed or timed, got both")
     self.width, self.num_kept = width, num_registers
     self.num_registers = num_registers + redundant
     self.pattern = build_pattern(pattern or {"name": "nested_registers"})
@@ -114,6 +125,7 @@ class RegisterTokenizer(nnx.Module):
       patch=patch,
       position=position,
       init_std=init_std,
+      channels=channels,
       width=width,
       clip_shape=clip_shape,
       dtype=dtype,
@@ -131,6 +143,8 @@ class RegisterTokenizer(nnx.Module):
     options = dict(epsilon=epsilon, dtype=dtype)
 
     def make(rngs):
+      if normed:
+        return NormedBlock(width, num_heads, mlp_dim, dtype=dtype, rngs=rngs)
       hidden = 4 * width if mlp_dim is None else mlp_dim
       sizes = width, num_heads, hidden
       if timed is not None:
@@ -139,7 +153,7 @@ class RegisterTokenizer(nnx.Module):
 
     self.blocks = Stack(make, depth, remat=remat, rngs=rngs)
     self.norm_first = LayerNorm(width, **options) if first_norm else None
-    self.norm = LayerNorm(width, **options)
+    self.norm = None if normed else LayerNorm(width, **options)
 
   def __call__(
     self, clip: Clip, *, key=None, budget: int | None = None
@@ -147,7 +161,7 @@ class RegisterTokenizer(nnx.Module):
     """Returns the registers that have read the clip, a step after the other.
 
     Args:
-      clip: `frames` [B, T, H, W, 3] float, and `times` if these are read.
+      clip: `frames` [B, T, H, W, C] float, and `times` if these are read.
       key: given in training, where redundant registers are returned, too, and
         frames are left out.
       budget: how many registers of a step are computed, the first ones; None is
@@ -183,7 +197,10 @@ class RegisterTokenizer(nnx.Module):
     features, _ = self.blocks(features, context)
     first = features.shape[1] // self.steps - count
     where = (slice(None), slice(None), slice(first, first + told))
-    features = self.norm(self._steps(features)[where])
+    features = self._steps(features)[where]
+    features = (
+      standardize(features) if self.norm is None else self.norm(features)
+    )
     mask = self._steps(both.mask)[where]
     positions = self._steps(both.positions)[where]
     tokens = Tokens(

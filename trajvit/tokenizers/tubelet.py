@@ -6,11 +6,12 @@ from flax import nnx
 
 from trajvit.layers.linear import Linear
 from trajvit.layers.patches import patchify
+from trajvit.ops.sincos import sincos_plane
 from trajvit.ops.token_grid import grid_positions
 from trajvit.ops.tokens import zero_masked_frames
 from trajvit.types import Clip, Tokens
 
-POSITIONS = ("factorized", "spatial", "table")
+POSITIONS = ("factorized", "spatial", "table", "plane")
 
 
 class TubeletTokenizer(nnx.Module):
@@ -24,9 +25,11 @@ class TubeletTokenizer(nnx.Module):
     patch: (frames, rows, columns) of a tubelet; each divides the clip.
     position: "factorized" adds a learned vector of the frame, of the row and of
       the column; "spatial" leaves out that of the frame; "table" has one for
-      every tubelet.
+      every tubelet. "plane" has nothing learned: the table of `ops.sincos` for
+      row and column.
     init_std: of these vectors before training. A patch itself is about 0.4;
       what is much smaller leaves attention nearly blind to places at first.
+    channels: C of the frames, 3 or those of latents.
     width: D.
     clip_shape: (T, H, W).
     dtype: of the products.
@@ -39,6 +42,7 @@ class TubeletTokenizer(nnx.Module):
     patch: tuple[int, int, int] = (2, 16, 16),
     position: str = "factorized",
     init_std: float = 0.02,
+    channels: int = 3,
     width: int,
     clip_shape: tuple[int, int, int],
     dtype=jnp.float32,
@@ -49,14 +53,16 @@ class TubeletTokenizer(nnx.Module):
         f"position must be one of {', '.join(POSITIONS)}, got {position!r}"
       )
     self.patch, self.dtype = tuple(patch), dtype
+    self.plane = position == "plane"
     pairs = zip(clip_shape, self.patch, strict=True)
     self.grid = grid = tuple(size // step for size, step in pairs)
-    pixels = 3 * self.patch[0] * self.patch[1] * self.patch[2]
+    pixels = channels * self.patch[0] * self.patch[1] * self.patch[2]
     self.embed = Linear(pixels, width, dtype=dtype, rngs=rngs)
     shapes = [grid]
     if position != "table":
       shapes = [(grid[0], 1, 1), (1, grid[1], 1), (1, 1, grid[2])]
       shapes = shapes[1:] if position == "spatial" else shapes
+      shapes = [] if self.plane else shapes
     init = nnx.initializers.truncated_normal(init_std)
     self.positions = nnx.List(
       [nnx.Param(init(rngs.params(), (*shape, width))) for shape in shapes]
@@ -66,7 +72,7 @@ class TubeletTokenizer(nnx.Module):
     """Returns N = t h w tokens in raster order (t, row, column).
 
     Args:
-      clip: `frames` [B, T, H, W, 3] float.
+      clip: `frames` [B, T, H, W, C] float.
       key: unused.
 
     Returns:
@@ -84,6 +90,8 @@ class TubeletTokenizer(nnx.Module):
         f"clip must have {self.grid} tubelets (t, h, w), got {tuple(grid)}"
       )
     x = self.embed(x)
+    if self.plane:
+      x += sincos_plane(self.grid, x.shape[-1]).astype(self.dtype)
     for table in self.positions:
       x += table[...].astype(self.dtype)
     count = grid[0] * grid[1] * grid[2]
