@@ -10,6 +10,9 @@ cosine codebook of 4096 codes rounds the registers, and a ViT makes pixels.
 encoders of these sizes, and TiTok-BL is `decoder=L`. `adversarial=True` trains
 a discriminator along. Here it is one stage that learns pixels; the paper first
 learns the codes of a frozen VQGAN, and has a perceptual loss besides.
+
+Released weights are converted, see docs/weights.md. They have a class token and
+norms that this model does without, and the first of them mix registers up.
 """
 
 from configs import common
