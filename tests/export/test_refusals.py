@@ -25,7 +25,56 @@ def damaged(workdir, tmp_path):
 def test_another_format_is_refused(damaged, name):
   (damaged / "config.json").write_text('{"format": 1}')
   (damaged / "preprocessor_config.json").rename(damaged / f"{name}.json")
-  with pytest.raises(ValueError, match="format 1, expected 2: export it again"):
+  with pytest.raises(
+    ValueError, match=r"format 1, expected 2: `trajvit export` writes it again"
+  ):
+    trajvit.load(damaged)
+
+
+@pytest.mark.parametrize(
+  "name",
+  [
+    "config.json",
+    "preprocessor_config.json",
+    "model.safetensors",
+    "encode.stablehlo",
+  ],
+)
+def test_a_file_that_is_missing_or_damaged_is_named(damaged, name):
+  file = damaged / name
+  file.write_bytes(file.read_bytes()[:100])
+  with pytest.raises(ValueError, match=name):
+    trajvit.load(damaged)
+  file.unlink()
+  if name == "preprocessor_config.json":  # a folder that may be a run
+    with pytest.raises(ValueError, match="config"):
+      trajvit.load(damaged)
+  else:
+    with pytest.raises(FileNotFoundError, match=f"has no {name}"):
+      trajvit.load(damaged)
+
+
+@pytest.mark.parametrize(
+  ("name", "text", "message"),
+  [
+    ("config.json", "[1]", "must hold an object"),
+    ("config.json", "{}", "has format None"),
+    ("config.json", '{"format": 2}', "needs programs of targets"),
+    ("preprocessor_config.json", '{"frames": 4}', "needs frames and size"),
+  ],
+)
+def test_a_file_that_says_too_little_is_refused(damaged, name, text, message):
+  (damaged / name).write_text(text)
+  with pytest.raises(ValueError, match=f"{name}.*{message}"):
+    trajvit.load(damaged)
+
+
+def test_a_program_elsewhere_is_not_read(damaged, tmp_path):
+  file = damaged / "config.json"
+  (damaged / "encode.stablehlo").rename(tmp_path / "encode.stablehlo")
+  text = file.read_text().replace('"encode.stab', '"../encode.stab')
+  file.write_text(text)
+  with pytest.raises(ValueError, match="expected the name of a file in this"):
     trajvit.load(damaged)
 
 

@@ -126,6 +126,7 @@ def test_without_flax_it_equals_the_model(
 
 def test_it_says_what_it_is(exported, encoder):
   assert {file.name for file in exported.iterdir()} == {
+    "README.md",
     "config.json",
     "preprocessor_config.json",
     "parity.json",

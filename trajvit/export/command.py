@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from trajvit.export.about import about_run
 from trajvit.export.targets import TARGETS
 from trajvit.export.write import PLATFORMS, export_run
 from trajvit.training.restore import restore_run
@@ -33,6 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     help=f"some of {','.join(PLATFORMS)}, cpu among them; default: all",
   )
   parser.add_argument(
+    "--license", help='of the weights, for the model card, as "apache-2.0"'
+  )
+  parser.add_argument(
     "--overwrite", action="store_true", help="replace an export that is there"
   )
 
@@ -46,6 +50,7 @@ def run(args: argparse.Namespace) -> None:
     targets=args.targets,
     platforms=args.platforms,
     overwrite=args.overwrite,
+    about=about_run(args.workdir, restored, args.license),
   )
   weights = "moving average of the weights" if config["ema"] else "weights"
   print(f"{args.out}: {weights} at step {config['step']}")

@@ -1,7 +1,9 @@
 """Writes a trained encoder as a folder in the layout of the Hugging Face Hub.
 
-OUT/config.json               what was trained and how the export was made
+OUT/README.md                 the model card
+    config.json               what was trained and how the export was made
     preprocessor_config.json  what the programs expect of a clip and a caption
+    vocabulary.*, merges.*    files of the text tokenizer, if it has any
     model.safetensors         weights, "params/..." and "batch_stats/..."
     encode.*                  (weights, frames[, tracks]) -> embedding, or for a
                               connector {"features", "mask"}
@@ -22,6 +24,8 @@ from flax import nnx
 import trajvit
 from trajvit.data.augment import Augment
 from trajvit.data.example import ClipSpec
+from trajvit.export.about import About
+from trajvit.export.card import model_card
 from trajvit.export.directory import new_directory
 from trajvit.export.load import CONFIG, FORMAT, PREPROCESSING, WEIGHTS
 from trajvit.export.parity import TOLERANCES, check_parity
@@ -35,9 +39,10 @@ from trajvit.training import provenance
 from trajvit.training.config import plain_values
 from trajvit.training.provenance import write_json
 from trajvit.training.restore import RestoredRun
+from trajvit.training.vocabulary import keep_files
 
 PLATFORMS = ("cpu", "cuda", "tpu")
-PARITY = "parity.json"
+PARITY, CARD = "parity.json", "README.md"
 
 
 def export_run(
@@ -47,6 +52,7 @@ def export_run(
   targets: Sequence[str] = ("stablehlo",),
   platforms: Sequence[str] = PLATFORMS,
   overwrite: bool = False,
+  about: About | None = None,
 ) -> tuple[dict, dict]:
   """Writes an export, after it was found equal to the model.
 
@@ -57,6 +63,8 @@ def export_run(
     platforms: to lower the programs for; "cpu" must be among them, since
       parity is checked there.
     overwrite: replace an export that is there.
+    about: what the model card tells of the run; None is that it is called as
+      the directory.
 
   Returns:
     What config.json and parity.json hold.
@@ -64,6 +72,7 @@ def export_run(
   Raises:
     ValueError: `out` exists, an unknown target or platform, or the export
       differs from the model; nothing is left behind then.
+    FileNotFoundError: a file of the text tokenizer, likewise.
   """
   unknown = sorted(set(platforms) - set(PLATFORMS))
   if unknown or "cpu" not in platforms:
@@ -79,11 +88,15 @@ def export_run(
     raise ValueError(f"targets must be some of {', '.join(TARGETS)}, got none")
   with new_directory(out, overwrite=overwrite, marker=PARITY) as directory:
     model = nnx.eval_shape(run.build)
-    config = _write(run, model, directory, targets, platforms)
+    clip = _write_preprocessing(run, model, directory)
+    config = _write(run, model, clip, directory, targets, platforms)
     parity = check_parity(
       directory, model, run.variables, tolerances=tolerances
     )
     write_json(directory / PARITY, parity)
+    about = about or About(name=Path(out).name)
+    card = model_card(config, clip, parity, about)
+    (directory / CARD).write_text(card, encoding="utf-8")
   return config, parity
 
 
@@ -137,10 +150,17 @@ def trained(run: RestoredRun) -> dict:
   }
 
 
-def _write(run, model, directory, targets, platforms) -> dict:
-  """Writes all files but the parity, and returns what config.json holds."""
+def _write_preprocessing(run, model, directory) -> dict:
+  """Writes preprocessor_config.json with what it names, and returns it."""
   clip = preprocessing(run, model)
+  if clip["text"] is not None:
+    clip["text"]["tokenizer"] = keep_files(clip["text"]["tokenizer"], directory)
   write_json(directory / PREPROCESSING, clip)
+  return clip
+
+
+def _write(run, model, clip, directory, targets, platforms) -> dict:
+  """Writes weights, programs and config.json, and returns the latter."""
   weights = flat_weights(jax.device_get(run.variables))
   (directory / WEIGHTS).write_bytes(safetensors.numpy.save(weights))
   config = {

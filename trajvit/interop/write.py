@@ -4,6 +4,7 @@ DIRECTORY/README.md            the model card
           origin.json          kind, config, names and shapes; the source's hash
           carried.safetensors  what the model does not read, for the way back
           config.json, packed.json, model.safetensors   see `training.packed`
+          vocabulary.*, merges.*   of the text tokenizer, where there is one
 """
 
 import hashlib
@@ -12,7 +13,9 @@ from pathlib import Path
 
 import trajvit
 from trajvit.export import safetensors
+from trajvit.export.about import ORIGIN, origin_rows
 from trajvit.export.directory import new_directory
+from trajvit.export.markdown import table
 from trajvit.interop.convert import Report
 from trajvit.interop.kinds import KINDS
 from trajvit.interop.load import (
@@ -25,8 +28,9 @@ from trajvit.interop.state_dict import write_state_dict
 from trajvit.training.packed import write_packed
 from trajvit.training.provenance import write_json
 from trajvit.training.restore import restore_run
+from trajvit.training.vocabulary import keep_files
 
-ORIGIN, CARRIED = "origin.json", "carried.safetensors"
+CARRIED = "carried.safetensors"
 
 
 def write_converted(
@@ -42,6 +46,7 @@ def write_converted(
 
   Raises:
     ValueError: `out` exists.
+    FileNotFoundError: no file of the text tokenizer's vocabulary.
   """
   source = Path(source)
   origin = run.origin | {"source": source.name, "sha256": file_hash(source)}
@@ -53,7 +58,10 @@ def write_converted(
     "evals": {},
   }
   with new_directory(out, marker=ORIGIN) as directory:
-    write_packed(directory, plain_config(run.plan), run.variables, record)
+    config = plain_config(run.plan)
+    if run.plan.text is not None:
+      config["data"]["text"] = keep_files(run.plan.text, directory)
+    write_packed(directory, config, run.variables, record)
     write_json(directory / ORIGIN, origin)
     write_state_dict(directory / CARRIED, run.carried)
     card = model_card(run, report, origin)
@@ -93,22 +101,18 @@ def read_back(
 
 def model_card(run: ConvertedRun, report: Report, origin: dict) -> str:
   """Returns what people need to know of a converted model, in Markdown."""
-  kind = origin["kind"]
-  behaviour = "as the released code" if origin["compat"] else "corrected"
+  rows = [
+    *origin_rows(origin),
+    ("config given", f"`{json.dumps(origin['config'])}`"),
+    ("arrays used", f"{len(report.used)} of {len(origin['shapes'])}"),
+    ("written by", f"trajvit {trajvit.__version__}"),
+  ]
   lines = [
     f"# {origin['source']}, converted",
     "",
-    KINDS[kind].summary,
+    KINDS[origin["kind"]].summary,
     "",
-    "| | |",
-    "|---|---|",
-    f"| kind | `{kind}` |",
-    f"| behaviour | {behaviour} |",
-    f"| source | `{origin['source']}` |",
-    f"| SHA-256 of it | `{origin['sha256']}` |",
-    f"| config given | `{json.dumps(origin['config'])}` |",
-    f"| arrays used | {len(report.used)} of {len(origin['shapes'])} |",
-    f"| written by | trajvit {trajvit.__version__} |",
+    *table(("", ""), rows),
     "",
     *(f"- {note}" for note in run.plan.notes),
   ]

@@ -13,6 +13,7 @@ from trajvit.training.functional import functional
 from trajvit.training.packed import PackedCheckpoint, is_packed
 from trajvit.training.partial import restore_partly
 from trajvit.training.sharding import build_mesh, replicated
+from trajvit.training.vocabulary import packed_files
 from trajvit.training.workdir import find_run, read_run_config
 
 
@@ -64,7 +65,10 @@ def restore_run(
       a checkpoint whose arrays are not those of the model.
   """
   workdir = find_run(workdir)
-  config = read_config(read_run_config(workdir))
+  values = read_run_config(workdir)
+  if is_packed(workdir):
+    values["data"] = packed_files(values["data"], workdir)
+  config = read_config(values)
   keeps_ema = config.optimizer.ema_decay > 0
   ema = keeps_ema if ema is None else ema
   if ema and not keeps_ema:
@@ -78,12 +82,7 @@ def restore_run(
   step = checkpoints.find(step)
   meta = checkpoints.meta(step)
 
-  context = dict(meta["model_context"])
-  context["clip_shape"] = tuple(context["clip_shape"])
-
-  def build():
-    return build_model(config.model, seed=config.seed, **context)
-
+  build = builder(config, meta["model_context"])
   init, apply = functional(build)
   everywhere = replicated(build_mesh(MeshConfig()))
   shapes = jax.eval_shape(init)
@@ -94,3 +93,19 @@ def restore_run(
     variables = checkpoints.restore_variables(like, step=step, ema=ema)
   checkpoints.close()
   return RestoredRun(config, build, apply, variables, step, ema, meta)
+
+
+def builder(config: RunConfig, model_context: dict) -> Callable:
+  """Returns a function that builds the model of a run.
+
+  Args:
+    config: of the run.
+    model_context: what the data told the model, as in `RestoredRun.meta`.
+  """
+  clip_shape = tuple(model_context["clip_shape"])  # JSON has lists
+  context = model_context | {"clip_shape": clip_shape}
+
+  def build():
+    return build_model(config.model, seed=config.seed, **context)
+
+  return build

@@ -13,6 +13,8 @@ A target has
   not fit is a ValueError with its name.
 - `ANY_FRAMES`, whether sizes of a program's inputs may be symbolic, see
   `Program.inputs`; else it gets programs for the run's number of frames.
+- `usage(signatures) -> code`, which runs the first of the programs without
+  trajvit, for the model card: `directory` is given, and inputs by their names.
 - `TOLERANCE`, how far it may be from a float32 model: `parity` adds what the
   dtype of the model allows.
 

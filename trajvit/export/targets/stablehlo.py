@@ -62,6 +62,22 @@ def load(directory: Path, config: dict, weights: dict) -> dict[str, Callable]:
   return programs
 
 
+def usage(signatures: dict) -> str:
+  """Returns Python code that runs the first program; see `targets`."""
+  signature = next(iter(signatures.values()))
+  inputs = ", ".join(x["name"] for x in signature["inputs"])
+  return f"""\
+# pip install jax flatbuffers safetensors
+import jax.export
+from safetensors.numpy import load_file
+
+weights = load_file(f"{{directory}}/model.safetensors")
+with open(f"{{directory}}/{signature["file"]}", "rb") as file:
+  program = jax.export.deserialize(bytearray(file.read()))
+outputs = jax.jit(program.call)(weights, {inputs})
+"""
+
+
 def export_program(
   program: Program, weights: dict, platforms: Sequence[str]
 ) -> jax.export.Exported:
