@@ -31,6 +31,7 @@ EVERYTHING = {
   "token_sparse": dict(count=LENGTH, **ALL),
   "rectified": dict(k=4, **ALL),
   "blasst": dict(skip_below=1e-30, **ALL),
+  "capped": dict(cap=1e4),
 }
 # Options under which it leaves something out.
 SPARSE = {
@@ -74,7 +75,7 @@ def padding():
 
 def test_every_method_is_tried():
   assert set(EVERYTHING) == set(ATTENTIONS)
-  assert set(SPARSE) | {"full"} == set(ATTENTIONS)
+  assert set(SPARSE) | {"full", "capped"} == set(ATTENTIONS)
 
 
 @pytest.mark.parametrize("name", sorted(EVERYTHING))
@@ -144,6 +145,20 @@ def test_a_clip_does_not_touch_the_others_of_its_row(rng, name):
   np.testing.assert_array_equal(moved, out)
   np.testing.assert_array_equal(moved_grads, grads)
   assert not np.any(grads[:, :6])
+
+
+def test_capped_logits_are_squashed(rng):
+  query, key, value = rng.normal(size=(3, 2, LENGTH, HEADS, 4)) * 4
+  method = ATTENTIONS.build(dict(name="capped", cap=2.0))
+  context = Context(AttentionMask(padding()))
+  got = jax.jit(lambda *args: method(*args, context)[0])(query, key, value)
+  logits = 2 * np.tanh(np.einsum("bqkd,bskd->bkqs", query, key) / 2 / 2)
+  weights = np.exp(logits) * padding()[:, None, None]
+  weights /= weights.sum(-1, keepdims=True)
+  expected = np.einsum("bkqs,bskd->bqkd", weights, value)
+  np.testing.assert_allclose(got, expected, atol=1e-5)
+  with pytest.raises(ValueError, match="cap must be above 0, got 0"):
+    make_layer("capped", cap=0)
 
 
 @pytest.mark.parametrize("name", ONE_CLIP)

@@ -8,6 +8,7 @@ choice serves a whole stage.
 """
 
 from trajvit.layers.attention_methods.blasst import Blasst
+from trajvit.layers.attention_methods.capped import Capped
 from trajvit.layers.attention_methods.full import Full
 from trajvit.layers.attention_methods.rectified import Rectified
 from trajvit.layers.attention_methods.routing import Routing
@@ -32,5 +33,6 @@ ATTENTIONS = Table(
     "token_sparse": TokenSparse,
     "rectified": Rectified,
     "blasst": Blasst,
+    "capped": Capped,
   },
 )

@@ -13,8 +13,13 @@ from trajvit.ops.attention.mask import AttentionMask
 from trajvit.ops.attention.sparse import Attended
 
 
-def reference(query, key, value, *, mask, bias, scale) -> Attended:
-  """Returns attention over [B, K, Nq, Nk] logits; see `attend`."""
+def reference(
+  query, key, value, *, mask, bias, scale, cap: float | None = None
+) -> Attended:
+  """Returns attention over [B, K, Nq, Nk] logits; see `attend`.
+
+  With a cap c, c * tanh(logits / c) is in the place of the scaled logits.
+  """
   queries, keys = _real(mask)
   query, key, value = (
     _zero(queries, query),
@@ -27,6 +32,8 @@ def reference(query, key, value, *, mask, bias, scale) -> Attended:
     "bqkd,bskd->bkqs", query, key, preferred_element_type=jnp.float32
   )
   logits *= scale
+  if cap is not None:
+    logits = cap * jnp.tanh(logits / cap)
   if bias is not None:
     logits += _zero(keys, bias)[:, None, None, :]
   allowed = _allowed(mask, query.shape[2])
