@@ -87,6 +87,19 @@ def test_lower_case(path, tokenizer, option):
   assert other.fingerprint() != tokenizer.fingerprint()
 
 
+def test_a_sentence_ends_in_a_dot(path, tokenizer):
+  """As VideoPrism reads captions."""
+  other = SentencePieceTokenizer(
+    length=64, vocabulary_file=path, clean="sentence"
+  )
+  expected = tokenizer.encode("the cafe runs.")
+  for caption in ("The CAFE: runs!!", "the-cafe runs.", " the/cafe\tRUNS"):
+    np.testing.assert_array_equal(other.encode(caption), expected)
+  assert not other.encode(" ")[1].any()
+  with pytest.raises(ValueError, match="or 'sentence', got 'sentences'"):
+    SentencePieceTokenizer(length=8, vocabulary_file=path, clean="sentences")
+
+
 def test_padding_with_another_id(path, tokenizer):
   """As SigLIP, which pads with the end id."""
   padded = SentencePieceTokenizer(length=64, vocabulary_file=path, pad_id=EOS)

@@ -3,9 +3,11 @@
 import hashlib
 
 from trajvit.data.text.base import TextTokenizer
-from trajvit.data.text.clean import clean_caption
+from trajvit.data.text.clean import clean_caption, clean_sentence
 from trajvit.data.text.files import read_bytes
 from trajvit.data.text.library import text_library
+
+CLEAN = {False: str, True: clean_caption, "sentence": clean_sentence}
 
 
 class SentencePieceTokenizer(TextTokenizer):
@@ -24,7 +26,7 @@ class SentencePieceTokenizer(TextTokenizer):
     add_eos: bool = True,
     pad_id: int | None = None,
     lower: bool = False,
-    clean: bool = False,
+    clean: bool | str = False,
   ):
     """Reads the model.
 
@@ -35,13 +37,17 @@ class SentencePieceTokenizer(TextTokenizer):
       pad_id: the id of padding, which the mask leaves out; None takes the
         model's.
       lower: turns captions into lower case.
-      clean: applies `clean_caption` first, which also does that.
+      clean: True applies `clean_caption` first, which also does that, and
+        "sentence" `clean_sentence`.
 
     Raises:
       FileNotFoundError: there is no such file.
       ValueError: it is no such model; the model lacks the end id or the padding
-        that is asked for; or the library `sentencepiece` is not there.
+        that is asked for; `clean` is something else; or the library
+        `sentencepiece` is not there.
     """
+    if clean not in CLEAN:
+      raise ValueError(f"clean must be a bool or 'sentence', got {clean!r}")
     library = text_library("sentencepiece")
     data = read_bytes(vocabulary_file)
     model = library.SentencePieceProcessor()
@@ -72,7 +78,7 @@ class SentencePieceTokenizer(TextTokenizer):
 
   def words(self, caption):
     """The ids of the pieces; none is an end id, whatever the caption says."""
-    caption = clean_caption(caption) if self._clean else caption
+    caption = CLEAN[self._clean](caption)
     return self._model.encode(caption.lower() if self._lower else caption)
 
   def content(self):
