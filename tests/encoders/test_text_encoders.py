@@ -29,6 +29,9 @@ CASES = [
   ("transformer", {"pool": "first"}),
   ("transformer", {"pool": "last", "causal": True}),
   ("bert", {}),
+  # By default it is held to its formulas in tests/interop.
+  pytest.param("videoprism", {}, marks=pytest.mark.slow),
+  pytest.param("videoprism", {"position": "table"}, marks=pytest.mark.slow),
 ]
 
 
@@ -92,6 +95,11 @@ def test_a_feature_is_mapped(rng):
   np.testing.assert_allclose(jax.jit(tower)(text), expected, atol=1e-6)
 
 
+def test_an_unknown_position_is_refused():
+  with pytest.raises(ValueError, match="sinusoid, table, got 'rotary'"):
+    build("videoprism", position="rotary")
+
+
 def test_an_unknown_pool_is_refused():
   with pytest.raises(ValueError, match="mean, first, last, got 'max'"):
     build("transformer", pool="max")
@@ -101,5 +109,7 @@ def test_too_long_captions_are_refused():
   text = Text(ids=np.zeros((1, 9), np.int32), mask=np.ones((1, 9), bool))
   with pytest.raises(ValueError, match="at most 6 words, got 9"):
     build("transformer")(text)
+  with pytest.raises(ValueError, match="at most 6 words, got 9"):
+    build("videoprism")(text)
   with pytest.raises(ValueError, match="at most 4, got 6"):
     build("bert", max_length=4)

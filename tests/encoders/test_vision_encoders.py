@@ -25,6 +25,14 @@ CASES = {
   ),
   "vjepa2": dict(**SMALL, **VIDEO, position="rotary", pool="mean"),
   "convnext": CONVNEXT,
+  "videoprism": dict(
+    **SMALL | dict(name="videoprism"),
+    patch=4,
+    grid=(4, 2, 2),
+    temporal_depth=1,
+    auxiliary_depth=1,
+    pool="attention",
+  ),
 }
 
 # The others are held to their references in tests/interop by default.
@@ -97,6 +105,21 @@ WRONG = [
 def test_what_is_wrong_is_named(options, message):
   with pytest.raises(ValueError, match=message):
     build(**SMALL | dict(patch=(1, 4, 4)) | options)
+
+
+WRONG_PRISM = [
+  (dict(pool="class"), "pool must be one of mean, attention, got 'class'"),
+  (dict(pool="mean"), "auxiliary_depth 1 needs pool 'attention'"),
+  (dict(patch=3), "patch 3 must divide the size 8"),
+  (dict(pool_dim=9), "num_heads must divide the pool's width 9, got 2"),
+  (dict(logit_cap=-1.0), "cap must be above 0"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), WRONG_PRISM)
+def test_what_is_wrong_with_videoprism_is_named(options, message):
+  with pytest.raises(ValueError, match=message):
+    build(**CASES["videoprism"] | options)
 
 
 def test_frames_must_fit(rng):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from trajvit.ops.sincos import sincos_grid, timestep
+from trajvit.ops.sincos import sincos_grid, sincos_halves, timestep
 
 
 def test_values_on_a_plane():
@@ -30,6 +30,14 @@ def test_channels_that_are_left_over_are_zeros():
   assert len(np.unique(table.reshape(8, -1), axis=0)) == 8
   with pytest.raises(ValueError, match="3 axes need a width of at least 6"):
     sincos_grid((2, 2, 2), 5)
+
+
+def test_the_slowest_of_halves_is_ten_thousand_times_slower():
+  table = sincos_halves(3, 7)
+  np.testing.assert_array_equal(table[0], [0, 0, 0, 1, 1, 1, 0])
+  phases = [2.0, 2e-2, 2e-4]
+  want = [math.sin(x) for x in phases] + [math.cos(x) for x in phases]
+  np.testing.assert_allclose(table[2], [*want, 0], atol=1e-7)
 
 
 @pytest.mark.parametrize("max_timestep", [1.0, 1000.0])

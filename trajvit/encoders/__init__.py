@@ -8,6 +8,8 @@ from trajvit.encoders.factorized_vit import FactorizedViT
 from trajvit.encoders.lookup_vit import LookupViT
 from trajvit.encoders.text import BertEncoder, TextTransformer
 from trajvit.encoders.token_learner_vit import TokenLearnerViT
+from trajvit.encoders.videoprism import VideoPrism
+from trajvit.encoders.videoprism_text import VideoPrismText
 from trajvit.encoders.vision import VisionTransformer
 from trajvit.encoders.vit import ViT
 from trajvit.table import Table
@@ -23,9 +25,15 @@ ENCODERS = Table(
 )
 
 TEXT_ENCODERS = Table(
-  "text encoder", {"transformer": TextTransformer, "bert": BertEncoder}
+  "text encoder",
+  {
+    "bert": BertEncoder,
+    "transformer": TextTransformer,
+    "videoprism": VideoPrismText,
+  },
 )
 
 VISION_ENCODERS = Table(
-  "vision encoder", {"convnext": ConvNeXt, "vit": VisionTransformer}
+  "vision encoder",
+  {"convnext": ConvNeXt, "videoprism": VideoPrism, "vit": VisionTransformer},
 )

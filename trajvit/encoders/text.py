@@ -115,8 +115,9 @@ class TextTransformer(nnx.Module):
       ids = jnp.where(text.mask, text.ids, self.padding)
       text = Text(ids, jnp.ones_like(text.mask))
     length = text.ids.shape[-1]
-    x = _embed(self.embedding, text.ids) + _prefix(self.position, length)
-    read = _causal(length) if self.causal else _real_words(text)
+    x = _embed(self.embedding, text.ids)
+    x += first_rows(self.position[...], length)
+    read = causal_words(length) if self.causal else _real_words(text)
     x, _ = self.blocks(x.astype(self.dtype), read)
     x = self._pooled(self.norm(x), text.mask)
     return x if self.project is None else self.project(x)
@@ -195,7 +196,8 @@ class BertEncoder(nnx.Module):
   def __call__(self, text: Text) -> jax.Array:
     """Returns [B, D], the feature of the first word, for `ids` [B, L]."""
     length = text.ids.shape[-1]
-    x = _embed(self.embedding, text.ids) + _prefix(self.position, length)
+    x = _embed(self.embedding, text.ids)
+    x += first_rows(self.position[...], length)
     x = self.norm(x + self.token_type[...][0])
     return self.blocks(x, _real_words(text))[0][:, 0]
 
@@ -204,8 +206,14 @@ def _real_words(text):
   return Context(mask=AttentionMask(keys=text.mask))
 
 
-def _causal(length):
-  words = sequence(length)
+def causal_words(length: int, real: jax.Array | None = None) -> Context:
+  """Returns what lets a word read itself and the real ones in front of it.
+
+  Args:
+    length: L.
+    real: [B, L] bool, what is no padding; None = all.
+  """
+  words = sequence(length, real)
   words = dataclasses.replace(words, t=words.index)
   return Context(mask=from_pattern(FrameCausal(), words))
 
@@ -214,11 +222,16 @@ def _embed(table, ids):
   return table[...][ids]
 
 
-def _prefix(table, length):
+def first_rows(table: jax.Array, length: int) -> jax.Array:
+  """Returns the positions [length, D] of words.
+
+  Raises:
+    ValueError: there are not so many.
+  """
   rows = table.shape[0]
   if length > rows:
     raise ValueError(f"captions must have at most {rows} words, got {length}")
-  return table[...][:length]
+  return table[:length]
 
 
 def _mean(x, mask):

@@ -85,9 +85,9 @@ class VisionTransformer(nnx.Module):
   ):
     found = transformer_size(variant, width, depth, num_heads, mlp_dim)
     width = found.width
-    _check_name("position", position, POSITIONS)
-    _check_name("last_norm", last_norm, NORMS)
-    _check_name("pool", pool, POOLS)
+    check_name("position", position, POSITIONS)
+    check_name("last_norm", last_norm, NORMS)
+    check_name("pool", pool, POOLS)
     if pool == "class" and not class_token:
       raise ValueError("pool 'class' needs a class_token, got none")
     if class_token and position != "table":
@@ -145,11 +145,7 @@ class VisionTransformer(nnx.Module):
       ValueError: frames of another size, or not whole windows.
     """
     windows = cut_windows(frames, self.frames)
-    if windows.shape[2:4] != (self.size, self.size):
-      raise ValueError(
-        f"frames must be {self.size} x {self.size}, "
-        f"got {windows.shape[2]} x {windows.shape[3]}"
-      )
+    check_size(windows, self.size)
     x = self.embed(patchify(windows, self.patch))  # [B n, t, h, w, D]
     x = x.reshape(x.shape[0], -1, self.width)
     if self.class_token is not None:
@@ -195,6 +191,14 @@ def cut_windows(frames: jax.Array, count: int) -> jax.Array:
   return frames.reshape(-1, count, *frames.shape[2:])
 
 
-def _check_name(what, name, known):
+def check_size(windows: jax.Array, size: int) -> None:
+  """Raises ValueError unless frames [n, t, H, W, 3] have H = W = size."""
+  rows, columns = windows.shape[2:4]
+  if (rows, columns) != (size, size):
+    raise ValueError(f"frames must be {size} x {size}, got {rows} x {columns}")
+
+
+def check_name(what: str, name: str, known: tuple[str, ...]) -> None:
+  """Raises ValueError for a name that is not among the known ones."""
   if name not in known:
     raise ValueError(f"{what} must be one of {', '.join(known)}, got {name!r}")
