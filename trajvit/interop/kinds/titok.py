@@ -1,17 +1,18 @@
 """TiTok and One-D-Piece, from their authors' files."""
 
-import numpy as np
-
-from trajvit.interop.kinds.blocks import convolution, linear, multihead, norm
 from trajvit.interop.kinds.kind import Kind, Plan, clip_context, count
 from trajvit.interop.kinds.released import SAME, axes_of, heads_of, side_of
-from trajvit.interop.kinds.vit import patch_entries
-from trajvit.interop.layouts import Layout
+from trajvit.interop.kinds.titok_names import (
+  PIXEL_CODES,
+  PIXELS,
+  decoder_entries,
+  encoder_entries,
+)
 from trajvit.interop.names import Entry, NameTable
 
 HEADS = {512: 8, 768: 12, 1024: 16}
 CODES = "quantize.embedding.weight"
-PIXEL_CODES, PIXELS = "pixel_quantize.embedding.weight", "pixel_decoder"
+_IMAGES = "It reads one image at a time, a clip of one frame."
 _LEGACY = (
   "As in the code that it comes from, registers and channels are mixed up in "
   "front of the codes (`legacy_reshape`): a code is of no register, and all "
@@ -54,15 +55,9 @@ def plan(
   del compat
   legacy = "decoder.conv_out.weight" not in shapes
   width, _, side, _ = axes_of(shapes, "encoder.patch_embed.weight", 4)
-  size = side * _cells(shapes, "encoder")
-  dim = axes_of(shapes, "encoder.conv_out.weight", 4)[0]
-  decoder = _decoder(shapes, decoder_heads, size, legacy)
-  gaussian = CODES not in shapes
-  quantizer = dict(name="kl")
-  if not gaussian:
-    codes, _ = axes_of(shapes, CODES, 2)
-    cosine = legacy if cosine is None else cosine
-    quantizer = dict(name="vq", size=codes, cosine=cosine)
+  cells = _cells(shapes, "encoder")
+  decoder = _decoder(shapes, decoder_heads, cells * side, legacy)
+  quantizer = _quantizer(shapes, legacy if cosine is None else cosine)
   model = dict(
     name="autoencoder",
     tokenizer=dict(
@@ -80,7 +75,7 @@ def plan(
     width=width,
     num_heads=heads_of(width, num_heads, HEADS),
     reconstruction=dict(
-      dim=dim,
+      dim=axes_of(shapes, "encoder.conv_out.weight", 4)[0],
       quantizer=quantizer,
       decoder=decoder,
       norm=False,
@@ -88,36 +83,21 @@ def plan(
     ),
     normalization="unit",
   )
-  found = "reconstruction/decoder"
-  entries = [
-    *_encoder_entries(size // side, side),
-    *convolution("encoder.conv_out", "reconstruction/down", pointwise=True),
-    *_decoder_entries(found),
-  ]
+  entries = [*encoder_entries(cells, side), *decoder_entries(decoder)]
+  notes, fresh = [SAME, _IMAGES], {}
   if legacy:
-    levels = len(decoder["codes"]["multipliers"])
-    entries += _code_entries(
-      f"{found}/codes", levels, decoder["codes"]["depth"]
-    )
-  else:
-    entries += convolution("decoder.ffn.0", f"{found}/out", pointwise=True)
-    entries += convolution("decoder.conv_out", f"{found}/smooth")
-  fresh = {}
-  if not gaussian:
+    notes.append(_LEGACY)
+  if quantizer["name"] == "vq":
     entries.append(Entry(CODES, "params/reconstruction/quantizer/codebook"))
     usage = "batch_stats/reconstruction/quantizer/usage/0"
-    fresh = {usage: "how often codes occur is counted in training"}
-  notes = (
-    (SAME,)
-    + (_LEGACY,) * legacy
-    + (_GAUSSIAN,) * gaussian
-    + ("It reads one image at a time, a clip of one frame.",)
-  )
+    fresh[usage] = "how often codes occur is counted in training"
+  else:
+    notes.append(_GAUSSIAN)
   return Plan(
     model=model,
-    context=clip_context(frames=1, size=size),
+    context=clip_context(frames=1, size=cells * side),
     table=NameTable(entries, fresh=fresh),
-    notes=notes,
+    notes=tuple(notes),
   )
 
 
@@ -125,6 +105,14 @@ def _cells(shapes, part):
   """Rows = columns of the patches that a table of positions is for."""
   name = f"{part}.positional_embedding"
   return side_of(axes_of(shapes, name, 2)[0] - 1, name)
+
+
+def _quantizer(shapes, cosine):
+  """The spec of what stands between encoder and decoder."""
+  if CODES not in shapes:
+    return dict(name="kl")
+  size, _ = axes_of(shapes, CODES, 2)
+  return dict(name="vq", size=size, cosine=cosine)
 
 
 def _hidden(shapes, part):
@@ -184,125 +172,6 @@ def _codes(shapes, outputs):
   )
 
 
-def _encoder_entries(cells, side):
-  """From pixels to registers."""
-  patches = "tokenizer/patches"
-  return [
-    *patch_entries("encoder.patch_embed", f"{patches}/embed", side, side),
-    Entry(
-      ("encoder.class_embedding", "encoder.positional_embedding"),
-      ("params/tokenizer/class_token", f"params/{patches}/positions/0"),
-      _with_places((1, 1), (1, cells, cells), masks=0),
-    ),
-    Entry(
-      ("latent_tokens", "encoder.latent_token_positional_embedding"),
-      "params/tokenizer/registers",
-      _SUM,
-    ),
-    *norm("encoder.ln_pre", "tokenizer/norm_first"),
-    *_blocks("encoder.transformer", "tokenizer/blocks"),
-    *norm("encoder.ln_post", "tokenizer/norm"),
-  ]
-
-
-def _decoder_entries(ours):
-  """From codes to features of patches."""
-  theirs = ("class_embedding", "mask_token", "positional_embedding")
-  return [
-    *linear("decoder.decoder_embed", f"{ours}/conditioning/project"),
-    Entry(
-      "decoder.latent_token_positional_embedding",
-      f"params/{ours}/conditioning/positions",
-    ),
-    Entry(
-      tuple(f"decoder.{name}" for name in theirs),
-      (f"params/{ours}/class_token", f"params/{ours}/queries"),
-      _with_places((1,), (-1,), masks=1),
-    ),
-    *norm("decoder.ln_pre", f"{ours}/norm_in"),
-    *_blocks("decoder.transformer", f"{ours}/blocks"),
-    *norm("decoder.ln_post", f"{ours}/norm"),
-  ]
-
-
-def _blocks(theirs, ours):
-  block, layers = f"{theirs}.{{i}}", f"{ours}/layers"
-  return [
-    *norm(f"{block}.ln_1", f"{layers}/norm_attention"),
-    *multihead(f"{block}.attn", f"{layers}/attention"),
-    *norm(f"{block}.ln_2", f"{layers}/norm_mlp"),
-    *linear(f"{block}.mlp.c_fc", f"{layers}/mlp/inner"),
-    *linear(f"{block}.mlp.c_proj", f"{layers}/mlp/outer"),
-  ]
-
-
-def _code_entries(ours, levels, depth):
-  """From features of patches to pixels, see `decoders.vqgan`."""
-  decoder = f"{ours}/decoder"
-  entries = [
-    *convolution("decoder.ffn.0", f"{ours}/inner", pointwise=True),
-    *convolution("decoder.ffn.2", f"{ours}/logits", pointwise=True),
-    Entry(PIXEL_CODES, f"params/{ours}/codebook"),
-    *convolution(f"{PIXELS}.conv_in", f"{decoder}/conv_in"),
-    *norm(f"{PIXELS}.norm_out", f"{decoder}/norm"),
-    *convolution(f"{PIXELS}.conv_out", f"{decoder}/conv_out"),
-    *_residual(f"{PIXELS}.mid.{{j}}", f"{decoder}/middle/{{j}}"),
-  ]
-  for i in range(levels):
-    level = f"{PIXELS}.up.{levels - 1 - i}"  # theirs count from the finest
-    entries += _residual(f"{level}.block.{{j}}", f"{decoder}/levels/{i}/{{j}}")
-    if i < levels - 1:
-      entries += convolution(
-        f"{level}.upsample_conv", f"{decoder}/doublings/{i}"
-      )
-  return entries
-
-
-def _residual(theirs, ours):
-  """Entries of a `layers.group_residual.GroupResidual` without biases."""
-  return [
-    *norm(f"{theirs}.norm1", f"{ours}/norm_first"),
-    *convolution(f"{theirs}.conv1", f"{ours}/conv_first", bias=False),
-    *norm(f"{theirs}.norm2", f"{ours}/norm_second"),
-    *convolution(f"{theirs}.conv2", f"{ours}/conv_second", bias=False),
-    *convolution(f"{theirs}.nin_shortcut", f"{ours}/shortcut", bias=False),
-  ]
-
-
-def _with_places(front, grid, *, masks):
-  """A class token and rows, to which their positions have been added.
-
-  Theirs are the token, as many mask tokens for all rows, and a table whose
-  first row is the token's.
-
-  Args:
-    front: leading axes of our token.
-    grid: leading axes of our rows.
-    masks: 0 or 1.
-  """
-
-  def forward(xs):
-    token, *added, table = (x.astype(np.float32) for x in xs)
-    rows = sum((x[0] for x in added), table[1:])
-    token = token + table[:1]
-    return [
-      x.reshape(*to, x.shape[-1]) for x, to in ((token, front), (rows, grid))
-    ]
-
-  def back(xs):
-    token, rows = (x.reshape(-1, x.shape[-1]) for x in xs)
-    table = np.concatenate([np.zeros_like(token), rows])
-    return [token, *[np.zeros_like(token)[None]] * masks, table]
-
-  return Layout("with their places", forward, back, exact=False)
-
-
-_SUM = Layout(
-  "their sum",
-  lambda xs: [sum(x.astype(np.float32) for x in xs)[None]],
-  lambda xs: [xs[0][0], np.zeros_like(xs[0][0])],
-  exact=False,
-)
 TITOK = Kind(
   summary="TiTok or One-D-Piece: images to 1-D tokens and back.",
   marker=r"^encoder\.latent_token_positional_embedding$",
