@@ -62,7 +62,7 @@ def check_accuracy(
   encoders = {target: load(path, target) for target in targets}
   before = _whole(run, encoders[targets[0]])
   if evaluate:
-    evaluations, reasons = _evaluations(run.config)
+    evaluations, reasons = evaluations_of(run.config)
     try:
       expected = _evaluate(evaluations, before)
     except TooManyBrokenClips as error:
@@ -134,8 +134,16 @@ def _on_noise(before: Encoder, after: Encoder, target: str) -> dict:
   return found
 
 
-def _evaluations(config: RunConfig) -> tuple[list[Evaluation], dict]:
-  """The evaluations of a run that an export can stand; why not the others."""
+def evaluations_of(config: RunConfig) -> tuple[list[Evaluation], dict]:
+  """Returns the evaluations that an export can stand, and why not the others.
+
+  Args:
+    config: of the run.
+
+  Returns:
+    Those whose data is there and that ask for embeddings alone; and of each
+    other one the reason.
+  """
   built, reasons = [], {}
   load_split = functools.partial(build_loader, config.data, seed=config.seed)
   for key, setting in config.evals.items():

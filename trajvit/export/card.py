@@ -10,6 +10,7 @@ from trajvit.export.about import (
   scores,
   tracks_of,
 )
+from trajvit.export.accuracy_table import quantisation_lines
 from trajvit.export.markdown import table
 from trajvit.export.targets import TARGETS
 
@@ -67,6 +68,7 @@ def model_card(
     "clips and captions.",
     "",
     *table(("target", "program", "difference", "allowed"), _parity(parity)),
+    *_quantisation(config, parity),
     *_evaluation(config, about),
   ]
   return "\n".join(lines) + "\n"
@@ -171,6 +173,12 @@ def _parity(parity) -> list[tuple]:
     for target, report in parity.items()
     for name, found in report["max_abs_difference"].items()
   ]
+
+
+def _quantisation(config, parity) -> list[str]:
+  """The section on what it has cost, or nothing if there is none."""
+  lines = quantisation_lines(config, parity)
+  return ["", "## Quantisation", "", *lines] if lines else []
 
 
 def _evaluation(config, about) -> list[str]:

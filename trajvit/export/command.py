@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 
 from trajvit.export.about import about_run
+from trajvit.export.accuracy_table import quantisation_lines
+from trajvit.export.compact import FORMS
 from trajvit.export.targets import TARGETS
 from trajvit.export.write import PLATFORMS, export_run
 from trajvit.training.restore import restore_run
@@ -37,6 +39,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     "--license", help='of the weights, for the model card, as "apache-2.0"'
   )
   parser.add_argument(
+    "--quantize", choices=FORMS, help="keep kernels so; default: as trained"
+  )
+  parser.add_argument(
+    "--evaluate",
+    action=argparse.BooleanOptionalAction,
+    default=True,
+    help="whether a quantized export goes through the evaluations of the run",
+  )
+  parser.add_argument(
     "--overwrite", action="store_true", help="replace an export that is there"
   )
 
@@ -51,6 +62,8 @@ def run(args: argparse.Namespace) -> None:
     platforms=args.platforms,
     overwrite=args.overwrite,
     about=about_run(args.workdir, restored, args.license),
+    quantize=args.quantize,
+    evaluate=args.evaluate,
   )
   weights = "moving average of the weights" if config["ema"] else "weights"
   print(f"{args.out}: {weights} at step {config['step']}")
@@ -71,6 +84,8 @@ def run(args: argparse.Namespace) -> None:
       f"parity of {target} is within {report['tolerance']:.0e} on "
       f"{report['device']}"
     )
+  for line in quantisation_lines(config, parity):
+    print(line)
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
-"""Models whose kernels are kept in fewer bits than they compute in.
+"""Models whose kernels are kept in fewer bits.
 
 Only kernels are: matrices of linear maps and filters of convolutions, which are
-nearly all of a model's bytes, and are read nowhere but in products. Norms,
-biases, embeddings and other tables stay float32.
+most of a model's bytes, and are read nowhere but in products. Norms, biases,
+embeddings and other tables stay float32.
 """
 
 from collections.abc import Callable
@@ -52,7 +52,8 @@ def compact(build: Callable[[], nnx.Module], form: str) -> Callable:
 
   Args:
     build: returns a model.
-    form: a name in FORMS.
+    form: "int8", for every kernel; or "bfloat16", for those that products of
+      bfloat16 read, which round them anyway.
 
   Raises:
     ValueError: an unknown form.
@@ -66,22 +67,24 @@ def compact(build: Callable[[], nnx.Module], form: str) -> Callable:
     model = build()
     for _, module in list(nnx.iter_modules(model)):
       if type(module) in KERNELS:
-        shape = module.kernel.get_value().shape
-        module.kernel = FORMS[form](shape, KERNELS[type(module)])
+        module.kernel = FORMS[form](module, KERNELS[type(module)])
     return model
 
   return build_compact
 
 
-def _int8(shape, summed) -> nnx.Param:
+def _int8(module, summed) -> nnx.Param:
+  shape = module.kernel.get_value().shape
   summed = [len(shape) + axis for axis in summed]
   shared = [1 if axis in summed else n for axis, n in enumerate(shape)]
   return Int8Param(Int8(jnp.zeros(shape, jnp.int8), jnp.zeros(shared)))
 
 
-def _bfloat16(shape, summed) -> nnx.Param:
+def _bfloat16(module, summed) -> nnx.Param:
   del summed
-  return nnx.Param(jnp.zeros(shape, jnp.bfloat16))
+  if module.dtype != jnp.bfloat16:
+    return module.kernel
+  return nnx.Param(jnp.zeros(module.kernel.get_value().shape, jnp.bfloat16))
 
 
 FORMS = {"int8": _int8, "bfloat16": _bfloat16}

@@ -7,8 +7,9 @@ them, and products are of what the run computes in. (The library's own pass over
 a model quantises what it sees a module multiply, and a kernel that a scan hands
 to its layers is nothing that it sees.)
 
-bfloat16: each kernel is rounded, and products are of bfloat16, as in training
-with that `dtype`, which rounds kernels when it reads them.
+bfloat16: products are of bfloat16, as in training with that `dtype`, and the
+kernels that they read are stored as they would be rounded then. The few that a
+model reads in float32 whatever its `dtype` stay so.
 """
 
 import dataclasses

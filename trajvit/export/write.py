@@ -25,6 +25,7 @@ import trajvit
 from trajvit.data.augment import Augment
 from trajvit.data.example import ClipSpec
 from trajvit.export.about import About
+from trajvit.export.accuracy import LIMITS, check_accuracy
 from trajvit.export.card import model_card
 from trajvit.export.directory import new_directory
 from trajvit.export.load import CONFIG, FORMAT, PREPROCESSING, WEIGHTS
@@ -34,6 +35,7 @@ from trajvit.export.programs import (
   flat_weights,
   model_programs,
 )
+from trajvit.export.quantize import quantized
 from trajvit.export.targets import TARGETS, preprocessing_of
 from trajvit.training import provenance
 from trajvit.training.config import plain_values
@@ -53,6 +55,8 @@ def export_run(
   platforms: Sequence[str] = PLATFORMS,
   overwrite: bool = False,
   about: About | None = None,
+  quantize: str | None = None,
+  evaluate: bool = True,
 ) -> tuple[dict, dict]:
   """Writes an export, after it was found equal to the model.
 
@@ -65,14 +69,19 @@ def export_run(
     overwrite: replace an export that is there.
     about: what the model card tells of the run; None is that it is called as
       the directory.
+    quantize: a name in `compact.FORMS`: kernels are kept so, and what that has
+      cost is measured, see `accuracy`. None leaves the weights as they are.
+    evaluate: of a quantised export, whether to run the evaluations of the run.
 
   Returns:
     What config.json and parity.json hold.
 
   Raises:
-    ValueError: `out` exists, an unknown target or platform, or the export
-      differs from the model; nothing is left behind then.
+    ValueError: `out` exists, an unknown target or platform, the export differs
+      from the model, or it is too far from the model before it was quantised;
+      nothing is left behind then.
     FileNotFoundError: a file of the text tokenizer, likewise.
+    ImportError: a library that is needed is not there.
   """
   unknown = sorted(set(platforms) - set(PLATFORMS))
   if unknown or "cpu" not in platforms:
@@ -80,6 +89,7 @@ def export_run(
       f"platforms must be cpu, where parity is checked, and any others of "
       f"{', '.join(PLATFORMS)}; got {', '.join(platforms)}"
     )
+  whole, run = run, quantized(run, quantize) if quantize else run
   rounding = TOLERANCES[run.config.model.get("dtype", "float32")]
   tolerances = {
     target: max(rounding, TARGETS[target].TOLERANCE) for target in targets
@@ -93,6 +103,12 @@ def export_run(
     parity = check_parity(
       directory, model, run.variables, tolerances=tolerances
     )
+    if quantize:
+      limit = LIMITS[quantize]
+      lost = check_accuracy(
+        directory, whole, targets, limit=limit, evaluate=evaluate
+      )
+      parity = {name: parity[name] | {"accuracy": lost[name]} for name in lost}
     write_json(directory / PARITY, parity)
     about = about or About(name=Path(out).name)
     card = model_card(config, clip, parity, about)
