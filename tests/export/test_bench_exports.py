@@ -1,4 +1,4 @@
-"""The bench of exports compares the same programs, and says when they differ."""
+"""The bench of exports times the same programs, or says why it does not."""
 
 import json
 
