@@ -39,6 +39,7 @@ MAY_IMPORT = {
   "checkpoints": {"training", "export"},
   "interop": {
     "ops",
+    "data",
     "layers",
     "tokenizers",
     "encoders",

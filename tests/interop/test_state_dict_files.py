@@ -74,8 +74,8 @@ def test_other_dtypes_and_endings_are_refused(tmp_path):
   with pytest.raises(ValueError, match="x: PyTorch stores .* got uint32"):
     write_state_dict(tmp_path / "w.pth", {"x": np.ones(1, np.uint32)})
   for call in (read_state_dict, lambda p: write_state_dict(p, {})):
-    with pytest.raises(ValueError, match=r"w\.npz: expected a file that ends"):
-      call(tmp_path / "w.npz")
+    with pytest.raises(ValueError, match=r"w\.h5: expected a file that ends"):
+      call(tmp_path / "w.h5")
 
 
 def test_prefixes_are_stripped_from_all_or_none(tmp_path):

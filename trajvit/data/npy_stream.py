@@ -24,7 +24,7 @@ _HEADERS = {
 
 
 class ArrayStream:
-  """An array of integers, from its first row to its last.
+  """An array of numbers, from its first row to its last.
 
   Attributes:
     name: what messages call its file.
@@ -32,16 +32,19 @@ class ArrayStream:
     dtype: of the array.
   """
 
-  def __init__(self, name: str, file: IO[bytes], size: int):
+  def __init__(
+    self, name: str, file: IO[bytes], size: int, *, kinds: str = "ui"
+  ):
     """Reads the head of the array.
 
     Args:
       name: what messages call its file.
       file: the array.
       size: of the file that it is in, packed, in bytes.
+      kinds: what the `kind` of its dtype may be; "ui" are integers.
 
     Raises:
-      ValueError: it is no array of integers, or cannot be in so few bytes.
+      ValueError: it is no array of these, or cannot be in so few bytes.
     """
     version = np.lib.format.read_magic(file)
     if version not in _HEADERS:
@@ -49,8 +52,9 @@ class ArrayStream:
     self.name, self._file = name, file
     with PARSING:
       self.shape, fortran_order, self.dtype = _HEADERS[version](file)
-    if self.dtype.kind not in "ui" or min(self.shape, default=0) < 0:
-      raise ValueError(f"expected integers, got {self.dtype} {self.shape}")
+    if self.dtype.kind not in kinds or min(self.shape, default=0) < 0:
+      wanted = "integers" if kinds == "ui" else "numbers"
+      raise ValueError(f"expected {wanted}, got {self.dtype} {self.shape}")
     check_claim(self.shape, self.dtype, size)
     self._next = 0
     self._whole = None

@@ -1,4 +1,4 @@
-"""`trajvit convert`: PyTorch weights to a run directory, and back."""
+"""`trajvit convert`: weights of others to a run directory, and back."""
 
 import argparse
 import json
@@ -6,16 +6,22 @@ from pathlib import Path
 
 from trajvit.interop.kinds import KINDS, kind_of
 from trajvit.interop.load import load_torch
-from trajvit.interop.state_dict import read_state_dict, write_state_dict
+from trajvit.interop.state_dict import (
+  NPZ,
+  PYTORCH,
+  SAFETENSORS,
+  read_state_dict,
+  write_state_dict,
+)
 from trajvit.interop.write import read_back, write_converted
+
+TO = {"npz": (NPZ,), "torch": (*PYTORCH, SAFETENSORS)}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Declares the arguments of the command."""
   parser.add_argument("src", help="file of weights; with --to a run directory")
-  parser.add_argument(
-    "out", help="run directory to make; with --to a .pth or .safetensors file"
-  )
+  parser.add_argument("out", help="run directory to make; with --to a file")
   parser.add_argument(
     "--kind", choices=sorted(KINDS), help="default: told by the names"
   )
@@ -41,7 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     "--strip", default="", help='what names begin with, such as "module."'
   )
-  parser.add_argument("--to", choices=["torch"], help="the other way")
+  parser.add_argument(
+    "--to",
+    choices=sorted(TO),
+    help="the other way: to a .npz file, or to a .safetensors or PyTorch one",
+  )
   parser.add_argument(
     "--like",
     help="with --to: the converted run that SRC was trained from; default: SRC",
@@ -53,6 +63,11 @@ def run(args: argparse.Namespace) -> None:
   if args.to:
     if Path(args.out).exists():
       raise ValueError(f"{args.out} exists")
+    if Path(args.out).suffix not in TO[args.to]:
+      raise ValueError(
+        f"{args.out}: --to {args.to} writes files that end in "
+        f"{', '.join(TO[args.to])}"
+      )
     arrays = read_back(args.src, args.like)
     write_state_dict(args.out, arrays)
     print(f"{args.out}: {len(arrays)} arrays")

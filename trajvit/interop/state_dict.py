@@ -1,4 +1,4 @@
-"""State dicts: named arrays in .safetensors and PyTorch files, and back.
+"""State dicts: named arrays in .safetensors, .npz and PyTorch files, and back.
 
 No file is trusted: nothing in it is run, and what it tells of its sizes is
 checked against its own before room is made for it.
@@ -11,11 +11,13 @@ import numpy as np
 import safetensors.numpy
 
 from trajvit.export import safetensors as safetensors_reader
+from trajvit.interop.npz import read_npz, write_npz
 from trajvit.interop.torch_pickle import Tensor
 from trajvit.interop.torch_zip import read_torch, write_torch
 
 PYTORCH = (".pth", ".pt", ".bin", ".ckpt")
-SAFETENSORS = ".safetensors"
+SAFETENSORS, NPZ = ".safetensors", ".npz"
+ENDINGS = (*PYTORCH, SAFETENSORS, NPZ)
 
 
 def read_state_dict(
@@ -24,7 +26,7 @@ def read_state_dict(
   """Returns the arrays of a file by name; see `state_dict_of`.
 
   Args:
-    path: a .safetensors file, or a .pth, .pt, .bin or .ckpt file that
+    path: a .safetensors or .npz file, or a .pth, .pt, .bin or .ckpt file that
       `torch.save` of PyTorch 1.6 or newer wrote.
     part: where in a .pth file the weights are, such as "model" or
       "optimizer.state"; None = they are the whole file.
@@ -40,29 +42,25 @@ def read_state_dict(
     FileNotFoundError: no such file.
   """
   path = Path(path)
-  if path.suffix not in (*PYTORCH, SAFETENSORS):
-    raise ValueError(
-      f"{path}: expected a file that ends in "
-      f"{', '.join((*PYTORCH, SAFETENSORS))}"
-    )
-  if path.suffix == SAFETENSORS:
-    if part is not None:
-      raise ValueError(
-        f"{path}: a .safetensors file has no parts, got {part!r}"
-      )
-    arrays = safetensors_reader.read(path)
-  else:
+  _check_ending(path)
+  if path.suffix in PYTORCH:
     arrays = _read_pytorch(path, part)
+  elif part is not None:
+    raise ValueError(f"{path}: a {path.suffix} file has no parts, got {part!r}")
+  elif path.suffix == NPZ:
+    arrays = read_npz(path)
+  else:
+    arrays = safetensors_reader.read(path)
   return strip_prefix(arrays, strip, source=str(path))
 
 
 def write_state_dict(
   path: str | Path, arrays: Mapping[str, np.ndarray]
 ) -> None:
-  """Writes arrays by name, as safetensors or as PyTorch, by the file's ending.
+  """Writes arrays by name, in the format of the file's ending.
 
   Args:
-    path: ends in .safetensors, or in .pth, .pt, .bin or .ckpt, which
+    path: ends in .safetensors, in .npz, or in .pth, .pt, .bin or .ckpt, which
       `torch.load(path, weights_only=True)` reads.
     arrays: by name.
 
@@ -70,16 +68,14 @@ def write_state_dict(
     ValueError: another ending, or a dtype that the format does not have.
   """
   path = Path(path)
+  _check_ending(path)
   if path.suffix == SAFETENSORS:
     whole = {name: np.asarray(x, order="C") for name, x in arrays.items()}
     path.write_bytes(safetensors.numpy.save(whole))
-  elif path.suffix in PYTORCH:
-    write_torch(path, arrays)
+  elif path.suffix == NPZ:
+    write_npz(path, arrays)
   else:
-    raise ValueError(
-      f"{path}: expected a file that ends in "
-      f"{', '.join((*PYTORCH, SAFETENSORS))}"
-    )
+    write_torch(path, arrays)
 
 
 def strip_prefix(
@@ -97,6 +93,13 @@ def strip_prefix(
       f"{prefix!r}: {', '.join(without[:3])}"
     )
   return {name.removeprefix(prefix): x for name, x in arrays.items()}
+
+
+def _check_ending(path):
+  if path.suffix not in ENDINGS:
+    raise ValueError(
+      f"{path}: expected a file that ends in {', '.join(ENDINGS)}"
+    )
 
 
 def _read_pytorch(path, part):
