@@ -153,7 +153,50 @@ def convnext(inputs):
   )
 
 
+def videoprism(inputs):
+  """VideoPrism with its text tower, before embeddings are normalised."""
+  import transformers as hf  # noqa: PLC0415
+
+  text = SIZES | WORDS | dict(apply_l2norm=False)
+  config = hf.VideoPrismConfig(text_config=text, vision_config=PRISM)
+  model, state = drawn(hf.VideoPrismClipModel, config)
+  videos = videos_of(inputs.frames)
+  seen = model.video_model.vision_model(videos)
+  read = model.text_model(
+    input_ids=torch_of(inputs.ids), attention_mask=torch_of(inputs.mask).long()
+  )
+  return state, dict(
+    features=seen.last_hidden_state,
+    pooled=model.video_model(videos).pooler_output[:, 0],
+    text=read.pooler_output,
+  )
+
+
+def videoprism_encoder(inputs):
+  """VideoPrism's encoder alone, on clips of another shape than it is for."""
+  import transformers as hf  # noqa: PLC0415
+
+  config = hf.VideoPrismVisionConfig(**PRISM | dict(num_spatial_layers=1))
+  model, state = drawn(hf.VideoPrismVisionModel, config)
+  found = model(videos_of(inputs.frames), interpolate_pos_encoding=True)
+  found = found.last_hidden_state
+  return state, dict(features=found, pooled=found.mean(1))
+
+
 VIDEO = dict(num_heads=2, frames=4, size=8)
+PRISM = dict(
+  hidden_size=12,
+  num_attention_heads=2,
+  intermediate_size=20,
+  num_spatial_layers=2,
+  num_temporal_layers=1,
+  num_auxiliary_layers=1,
+  image_size=8,
+  tubelet_size=(1, 4, 4),
+  num_frames=4,
+  attn_logit_softcapping=50.0,
+  apply_l2norm=False,
+)
 # name -> model, kind, the config of its weights, (T, H) of the frames that it
 # sees or None, and the last word of its captions or None.
 ORACLES = {
@@ -170,6 +213,20 @@ ORACLES = {
     None,
   ),
   "vjepa2": (vjepa2, "vjepa2", VIDEO, (4, 8), None),
+  "videoprism": (
+    videoprism,
+    "videoprism",
+    dict(num_heads=2, text_heads=2),
+    (4, 8),
+    None,
+  ),
+  "videoprism_encoder": (
+    videoprism_encoder,
+    "videoprism",
+    dict(num_heads=2, frames=2, size=12),
+    (2, 12),
+    None,
+  ),
   "convnext": (convnext, "dinov3-convnext", dict(size=64), (1, 64), None),
 }
 

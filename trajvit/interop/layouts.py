@@ -117,6 +117,25 @@ def fused(count: int, then: "Layout") -> Layout:
   )
 
 
+def heads(count: int, then: "Layout") -> Layout:
+  """Returns the layout of [..., heads, d], heads lying side by side in ours.
+
+  Args:
+    count: of heads.
+    then: of what has them so, [..., heads d].
+  """
+
+  def forward(xs):
+    if any(x.ndim < 2 or x.shape[-2] != count for x in xs):
+      raise ValueError(f"expected {count} heads")
+    return then.forward([x.reshape(*x.shape[:-2], -1) for x in xs])
+
+  def back(xs):
+    return [x.reshape(*x.shape[:-1], count, -1) for x in then.back(xs)]
+
+  return Layout(f"{count} heads, {then.name}", forward, back, then.exact)
+
+
 def _axes(x, count):
   if x.ndim != count:
     raise ValueError(f"expected {count} axes")
@@ -135,7 +154,13 @@ def _log(xs):
   return [np.log(x.astype(np.float64)) for x in xs]
 
 
+def _turned(xs):
+  return [x.swapaxes(-1, -2) for x in xs]
+
+
 KEEP = Layout("as it is", list, list)
+# Linear maps [..., out, in] of a stack, or a single one.
+MATRICES = Layout("transposed", _turned, _turned)
 # A linear map: theirs is [out, in].
 MATRIX = permuted("transposed", 1, 0)
 # A convolution, depthwise or not: [out, in, rows, columns] to [..., in, out].
@@ -148,5 +173,12 @@ POINTWISE = Layout(
 )
 # A transposed convolution: [in, out, rows, columns] to [in, ..., out].
 CONV_TRANSPOSE = permuted("channels last, transposed", 0, 2, 3, 1)
+# A scale that is stored as what it is above one. The sum is rounded.
+ONE_MORE = Layout(
+  "and one",
+  lambda xs: [np.float32(1) + x for x in xs],
+  lambda xs: [x - np.float32(1) for x in xs],
+  False,
+)
 # A positive number whose logarithm ours is.
 LOG = Layout("its logarithm", _log, lambda xs: [np.exp(x) for x in xs], False)

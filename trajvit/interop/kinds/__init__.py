@@ -11,6 +11,7 @@ from trajvit.interop.kinds.titok import TITOK
 from trajvit.interop.kinds.trajtok import SEGMENTER, TRAJVIT2
 from trajvit.interop.kinds.trajvit import TRAJVIT
 from trajvit.interop.kinds.video import VIDEOMAE, VJEPA2
+from trajvit.interop.kinds.videoprism import VIDEOPRISM
 from trajvit.interop.kinds.vit import VIT
 from trajvit.interop.kinds.vit3d import VIT3D
 from trajvit.table import Table
@@ -27,6 +28,7 @@ KINDS = Table(
     "trajvit-torch": TRAJVIT,
     "trajvit2": TRAJVIT2,
     "videomae": VIDEOMAE,
+    "videoprism": VIDEOPRISM,
     "vit": VIT,
     "vit3d": VIT3D,
     "vjepa2": VJEPA2,

@@ -1,5 +1,7 @@
 """What the plans of released towers share: their sizes, blocks and units."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from trajvit.interop.kinds.blocks import linear, norm
@@ -27,17 +29,20 @@ COUNTED = Unused(
 )
 
 
-def blocks(theirs: str, ours: str, names: tuple[str, ...]) -> list[Entry]:
+def blocks(
+  theirs: str, ours: str, names: tuple[str, ...], *, norms: Callable = norm
+) -> list[Entry]:
   """Returns the entries of a stack of blocks.
 
   Args:
     theirs: what their names begin with, up to the number of the block.
     ours: the stack.
     names: their name of each part, in the order of BLOCK.
+    norms: makes the entries of a norm.
   """
   entries = []
   for part, name in zip(BLOCK, names, strict=True):
-    make = norm if part.startswith("norm") else linear
+    make = norms if part.startswith("norm") else linear
     entries += make(f"{theirs}.{{i}}.{name}", f"{ours}/layers/{part}")
   return entries
 
