@@ -129,6 +129,8 @@ def _inputs(preprocessing) -> list[str]:
     f"- Clips: uint8 RGB [B, {frames}, {size}, {size}, 3] in [0, 255]; they "
     "are normalised inside.",
   ]
+  if step := preprocessing["any_frames"].get("multiple_of"):
+    lines[0] += f" Any multiple of {step} frames can be given."
   if preprocessing["tracks"] is not None:
     grid, count = (preprocessing["tracks"][x] for x in ("grid", "max_tracks"))
     lines.append(
