@@ -34,23 +34,10 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
       message names the file and the array.
   """
   path = Path(path)
-  size = path.stat().st_size
-  if size < 8:
-    raise ValueError(
-      f"{path}: a safetensors file has at least 8 bytes, got {size}"
-    )
-  file = np.memmap(path, np.uint8, mode="r")
-  length = int(file[:8].view("<u8")[0])
-  if length > size - 8:
-    raise ValueError(
-      f"{path}: the header should be {length} bytes long, "
-      f"but only {size - 8} follow"
-    )
-  header = _parse(path, file[8 : 8 + length].tobytes())
-  data = file[8 + length :]
+  text, data = _parts(path)
   arrays, end = {}, 0
   for name, (dtype, shape, start, stop) in sorted(
-    header.items(), key=lambda item: item[1][2:]
+    _parse(path, text).items(), key=lambda item: item[1][2:]
   ):
     if start != end:
       raise ValueError(
@@ -71,6 +58,38 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
   if end != data.size:
     raise ValueError(f"{path}: {data.size - end} bytes belong to no array")
   return arrays
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+  """Returns what the header says besides its arrays, {} if nothing.
+
+  Raises:
+    ValueError: the header is not whole, or says something that is no text.
+  """
+  path = Path(path)
+  found = _header(path, _parts(path)[0]).get("__metadata__", {})
+  if not isinstance(found, dict) or not all(
+    isinstance(value, str) for value in found.values()
+  ):
+    raise ValueError(f"{path}: __metadata__ must be texts by name, got {found}")
+  return found
+
+
+def _parts(path):
+  """The bytes of the header, and those of all arrays, of a file."""
+  size = path.stat().st_size
+  if size < 8:
+    raise ValueError(
+      f"{path}: a safetensors file has at least 8 bytes, got {size}"
+    )
+  file = np.memmap(path, np.uint8, mode="r")
+  length = int(file[:8].view("<u8")[0])
+  if length > size - 8:
+    raise ValueError(
+      f"{path}: the header should be {length} bytes long, "
+      f"but only {size - 8} follow"
+    )
+  return file[8 : 8 + length].tobytes(), file[8 + length :]
 
 
 def check_arrays(arrays: dict, expected: dict, reader: str | Path) -> None:
@@ -101,14 +120,20 @@ def _kind(array) -> str:
 
 def _parse(path, text):
   """{name: (dtype, shape, start, stop)}, each of the right type."""
+  header = _header(path, text)
+  header.pop("__metadata__", None)
+  return {name: _entry(path, name, value) for name, value in header.items()}
+
+
+def _header(path, text):
+  """The JSON object that the header is."""
   try:
     header = json.loads(text.decode())
-  except ValueError as error:
+  except (ValueError, RecursionError) as error:
     raise ValueError(f"{path}: the header is not JSON: {error}") from error
   if not isinstance(header, dict):
     raise ValueError(f"{path}: the header must be an object, got {header!r}")
-  header.pop("__metadata__", None)
-  return {name: _entry(path, name, value) for name, value in header.items()}
+  return header
 
 
 def _entry(path, name, value):

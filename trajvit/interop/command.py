@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from trajvit.interop.kinds import KINDS, kind_of
-from trajvit.interop.load import load_torch
+from trajvit.interop.load import config_of, load_torch
 from trajvit.interop.state_dict import (
   NPZ,
   PYTORCH,
@@ -74,8 +74,9 @@ def run(args: argparse.Namespace) -> None:
     return
   arrays = read_state_dict(args.src, part=args.part, strip=args.strip)
   kind = args.kind or kind_of(arrays)
+  config = config_of(kind, args.src, _config(args.config))
   converted, report = load_torch(
-    kind, arrays, _config(args.config), compat=args.compat, allow=args.allow
+    kind, arrays, config, compat=args.compat, allow=args.allow
   )
   write_converted(converted, report, args.out, source=args.src)
   behaviour = "as the code it comes from" if args.compat else "corrected"

@@ -59,6 +59,8 @@ def convert(
       says it is.
   """
   leaves = named_leaves(like)
+  known = {there: name for name, there in table.spelled.items()}
+  arrays = {known.get(name, name): x for name, x in arrays.items()}
   unused = _unused(table, arrays)
   made, missing, carried = {}, {}, {name: arrays[name] for name in unused}
   consumed = set(unused)
@@ -122,7 +124,7 @@ def convert_back(
   for name in carried:
     if (of := origin(table, name)) in found:
       found[name] = found[of]
-  return found
+  return {table.spelled.get(name, name): x for name, x in found.items()}
 
 
 def _forward(match, arrays, leaves):
@@ -198,7 +200,7 @@ def _unused(table, arrays):
     if rule.expected is not None:
       value = np.asarray(arrays[name], np.float64)
       wanted = rule.expected(value)
-      if not np.allclose(value, wanted, rtol=1e-5, atol=1e-8):
+      if not np.allclose(value, wanted, rtol=1e-5, atol=rule.within):
         raise ValueError(f"{name}: expected {rule.reason}, got other numbers")
     found[name] = rule.reason
   return found

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from trajvit.export import safetensors
 from trajvit.interop.convert import Report, convert, convert_back
 from trajvit.interop.kinds import KINDS, Plan
-from trajvit.interop.state_dict import read_state_dict
+from trajvit.interop.state_dict import SAFETENSORS, read_state_dict
 from trajvit.models import build_model
 from trajvit.table import check_arguments
 from trajvit.training.config import read_config
@@ -64,6 +65,7 @@ def load_torch(
       sizes that contradict each other, or whatever `convert` refuses.
   """
   if isinstance(state_dict, str | Path):
+    config = config_of(kind, state_dict, config or {})
     state_dict = read_state_dict(state_dict)
   arrays = {name: np.asarray(x) for name, x in state_dict.items()}
   origin = {
@@ -95,6 +97,23 @@ def load_torch(
     carried=report.carried,
   )
   return run, report
+
+
+def config_of(kind: str, path: str | Path, config: Mapping) -> dict:
+  """Returns a config, and below it what the file says of itself.
+
+  Args:
+    kind: a name in KINDS.
+    path: of the weights.
+    config: what counts where both say something; dicts in it are gone into.
+
+  Raises:
+    ValueError: a header that is damaged.
+  """
+  read = KINDS[kind].header
+  if read is None or Path(path).suffix != SAFETENSORS:
+    return dict(config)
+  return _merged(read(safetensors.read_metadata(path)), config)
 
 
 def to_torch(
@@ -187,6 +206,15 @@ def plain_config(plan: Plan) -> dict:
     "optimizer": {"learning_rate": 0.0, "warmup_steps": 0},
     "checkpoint": {"every": 1},
   }
+
+
+def _merged(below, above):
+  """Two nested dicts in one, whose values are those above where it has any."""
+  found = dict(below)
+  for name, value in above.items():
+    both = isinstance(value, Mapping) and isinstance(found.get(name), Mapping)
+    found[name] = _merged(found[name], value) if both else value
+  return found
 
 
 def _filled(variables, init):

@@ -46,11 +46,13 @@ class Unused:
     theirs: a name pattern, in which `*` stands for anything.
     reason: why not, for people.
     expected: what such an array must hold, to rounding; None = anything.
+    within: how far rounding may be from it, beside 1e-5 of the number.
   """
 
   theirs: str
   reason: str
   expected: Callable[[np.ndarray], np.ndarray] | None = None
+  within: float = 1e-8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,12 +78,15 @@ class NameTable:
     copies: what they have twice.
     fresh: {name of ours that theirs have no word for: reason}; it keeps its
       initial value.
+    spelled: {name in this table: name in the file} of theirs that are not the
+      same.
   """
 
   entries: Sequence[Entry]
   unused: Sequence[Unused] = ()
   copies: Sequence[Copy] = ()
   fresh: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  spelled: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from trajvit.interop.kinds.bert import BERT
 from trajvit.interop.kinds.clip import CLIP, SIGLIP
 from trajvit.interop.kinds.convnext import CONVNEXT
+from trajvit.interop.kinds.flextok import FLEXTOK
 from trajvit.interop.kinds.kind import Kind, Plan
 from trajvit.interop.kinds.titok import TITOK
 from trajvit.interop.kinds.trajtok import SEGMENTER, TRAJVIT2
@@ -22,6 +23,7 @@ KINDS = Table(
     "bert": BERT,
     "clip": CLIP,
     "dinov3-convnext": CONVNEXT,
+    "flextok": FLEXTOK,
     "siglip": SIGLIP,
     "titok": TITOK,
     "trajtok-segmenter": SEGMENTER,

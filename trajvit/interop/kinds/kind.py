@@ -37,6 +37,8 @@ class Kind:
       of any other kind's.
     plan: `plan(shapes, *, compat, **config) -> Plan`, shapes being {name:
       shape}. Its other keywords are what the config may say.
+    header: `header(metadata) -> config`, what the header of a .safetensors file
+      says in place of the config; None reads nothing of it.
     reference: `reference(model, compat, video, mask, graph) -> array`, what the
       code that the weights come from returns; None where that is not offered.
   """
@@ -44,6 +46,7 @@ class Kind:
   summary: str
   marker: str
   plan: Callable[..., Plan]
+  header: Callable[[dict[str, str]], dict] | None = None
   reference: Callable | None = None
 
 
