@@ -67,11 +67,23 @@ def usage(signatures: dict) -> str:
   signature = next(iter(signatures.values()))
   inputs = ", ".join(x["name"] for x in signature["inputs"])
   return f"""\
-# pip install jax flatbuffers safetensors
-import jax.export
-from safetensors.numpy import load_file
+# pip install jax flatbuffers
+import json
 
-weights = load_file(f"{{directory}}/model.safetensors")
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+
+with open(f"{{directory}}/model.safetensors", "rb") as file:
+  length = int.from_bytes(file.read(8), "little")
+  header, data = json.loads(file.read(length)), file.read()
+dtypes = dict(F32=jnp.float32, BF16=jnp.bfloat16, I8=jnp.int8, I32=jnp.int32)
+weights = {{}}
+for name, array in header.items():
+  if name != "__metadata__":
+    values = data[slice(*array["data_offsets"])]
+    values = np.frombuffer(values, dtypes[array["dtype"]])
+    weights[name] = values.reshape(array["shape"])
 with open(f"{{directory}}/{signature["file"]}", "rb") as file:
   program = jax.export.deserialize(bytearray(file.read()))
 outputs = jax.jit(program.call)(weights, {inputs})
