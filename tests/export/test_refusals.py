@@ -60,7 +60,7 @@ def test_a_file_that_is_missing_or_damaged_is_named(damaged, name):
     ("config.json", "[1]", "must hold an object"),
     ("config.json", "{}", "has format None"),
     ("config.json", '{"format": 2}', "needs programs of targets"),
-    ("preprocessor_config.json", '{"frames": 4}', "needs frames and size"),
+    ("preprocessor_config.json", '{"frames": 4}', "needs frames, any_frames"),
   ],
 )
 def test_a_file_that_says_too_little_is_refused(damaged, name, text, message):

@@ -1,11 +1,13 @@
 import dataclasses
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from trajvit.ops.token_grid import (
+  grid_indices,
   grid_positions,
   off_grid,
   on_grid,
@@ -55,6 +57,22 @@ def test_positions_are_middles_in_raster_order():
   np.testing.assert_allclose(positions[1], [0.25, 1 / 6, 0.75])
   np.testing.assert_allclose(positions[-1], [0.75, 5 / 6, 0.75])
   assert jnp.all((positions > 0) & (positions < 1))
+
+
+def test_indices_count_from_zero():
+  assert grid_indices(GRID)[:3].tolist() == [[0, 0, 0], [0, 0, 1], [0, 1, 0]]
+  np.testing.assert_allclose(
+    (grid_indices(GRID) + 0.5) / np.array(GRID), grid_positions(GRID), rtol=1e-6
+  )
+
+
+@pytest.mark.parametrize("function", [grid_indices, grid_positions])
+def test_a_size_may_be_unknown_to_an_export(function):
+  exported = jax.export.export(
+    jax.jit(lambda x: function((x.shape[0], 3, 2))), platforms=["cpu"]
+  )(jax.ShapeDtypeStruct(jax.export.symbolic_shape("t"), jnp.float32))
+  found = exported.call(np.zeros(GRID[0], np.float32))
+  np.testing.assert_allclose(found, function(GRID), rtol=1e-6)
 
 
 def test_other_patches_take_the_place_of_the_first():

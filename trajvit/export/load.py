@@ -123,13 +123,14 @@ def _read_preprocessing(path: Path) -> dict:
     case {
       "frames": int(),
       "size": int(),
+      "any_frames": {"multiple_of": int()} | {"refused": str()},
       "tracks": None | {"grid": int(), "max_tracks": int()},
       "text": None | {"tokenizer": {"name": str()}, "length": int()},
     }:
       return found
   raise ValueError(
-    f"{path / PREPROCESSING} needs frames and size, tracks with grid and "
-    "max_tracks or null, and text with tokenizer and length or null"
+    f"{path / PREPROCESSING} needs frames, any_frames and size, tracks with "
+    "grid and max_tracks or null, and text with tokenizer and length or null"
   )
 
 
