@@ -20,6 +20,7 @@ NO_DECAY = frozenset(
     "bias",
     "scale",
     "gamma",
+    "class_token",
     "cls",
     "codebook",
     "latents",
