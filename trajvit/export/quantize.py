@@ -3,9 +3,10 @@
 int8: each kernel is quantised by qwix, Google's quantisation library for JAX,
 symmetrically, with a scale for every output of every layer. It is the weights
 alone that are quantised: a program multiplies them by their scales as it reads
-them, and products are of what the run computes in. (The library's own pass over
-a model quantises what it sees a module multiply, and a kernel that a scan hands
-to its layers is nothing that it sees.)
+them, and products are of what the run computes in. The library's functions on
+arrays are used: its pass over a running model replaces what belongs to a module
+as it is multiplied, and the layers of a `Stack` are modules of one turn of a
+scan, whose replaced kernels nobody keeps.
 
 bfloat16: products are of bfloat16, as in training with that `dtype`, and the
 kernels that they read are stored as they would be rounded then. The few that a

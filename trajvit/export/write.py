@@ -25,7 +25,7 @@ import trajvit
 from trajvit.data.augment import Augment
 from trajvit.data.example import ClipSpec
 from trajvit.export.about import About
-from trajvit.export.accuracy import LIMITS, check_accuracy
+from trajvit.export.accuracy import check_accuracy
 from trajvit.export.card import model_card
 from trajvit.export.directory import new_directory
 from trajvit.export.load import CONFIG, FORMAT, PREPROCESSING, WEIGHTS
@@ -104,10 +104,7 @@ def export_run(
       directory, model, run.variables, tolerances=tolerances
     )
     if quantize:
-      limit = LIMITS[quantize]
-      lost = check_accuracy(
-        directory, whole, targets, limit=limit, evaluate=evaluate
-      )
+      lost = check_accuracy(directory, whole, targets, evaluate=evaluate)
       parity = {name: parity[name] | {"accuracy": lost[name]} for name in lost}
     write_json(directory / PARITY, parity)
     about = about or About(name=Path(out).name)
