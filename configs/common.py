@@ -231,10 +231,17 @@ def add_alignment(
   add_frozen(config, "reconstruction/alignment/teacher", run)
 
 
-def add_frozen(config, place: str, run: str):
-  """In place: all parameters below `place` are a run's, and stay so."""
+def add_frozen(config, place: str, run: str, origin: str = ""):
+  """In place: all parameters below `place` are a run's, and stay so.
+
+  Args:
+    config: of a run.
+    place: of a module in its model.
+    run: whose parameters they are.
+    origin: where the module is in the model of that run; "" is the whole model.
+  """
   others = config.get("warm_start", [])
-  config.warm_start = [*others, dict(workdir=run, parts={place: ""})]
+  config.warm_start = [*others, dict(workdir=run, parts={place: origin})]
   config.optimizer.frozen = [*config.optimizer.get("frozen", []), f"^{place}/"]
 
 

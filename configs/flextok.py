@@ -7,12 +7,20 @@ the first k, a mask token standing in for the rest.
   python train.py --config=configs/flextok.py \
     --config.data.train.manifest=images --workdir=runs/flextok
 
-`encoder` and `decoder` are d12, d18 or d28: depth, heads, and width / 64. The
-paper reads and makes the latents of a frozen autoencoder, here it is pixels in
-patches of equal number; its encoder has gated perceptrons and normed attention,
-as our decoder has; and it aligns the decoder's second block with DINOv2, for
-which `reconstruction.alignment` is there, with a teacher of one's own (see
-docs/nested_tokens.md). `configs/flextok_sprites.py` is the small one.
+`encoder` and `decoder` are d12, d18 or d28: depth, heads, and width / 64. By
+default it reads and makes pixels, in patches of equal number, and its encoder
+has plain blocks. The paper's model has the latents of a frozen autoencoder, and
+an encoder of gated perceptrons and normed attention, as the decoder is:
+
+  trajvit convert flextok.safetensors runs/released
+  python train.py \
+    --config=configs/flextok.py:latents=runs/released,scaling_factor=X
+
+takes the autoencoder of the converted weights, whose config.json has X, the
+`scaling_factor` of its latents. The paper also aligns the decoder's second
+block with DINOv2, for which `reconstruction.alignment` is there, with a teacher
+of one's own (see docs/nested_tokens.md). `configs/flextok_sprites.py` is the
+small one.
 """
 
 from configs import common
@@ -24,7 +32,11 @@ PROJECTED = dict(momentum=-0.5, radius=2.5, parallel=0.0)
 
 
 def get_config(arg=""):
-  """Returns the config; `arg` may set the keys below and AUTOENCODER."""
+  """Returns the config; `arg` may set the keys below and AUTOENCODER.
+
+  Raises:
+    ValueError: an unknown size, or latents without a scaling factor.
+  """
   arg = common.parse_arg(
     arg,
     encoder="d18",
@@ -33,6 +45,8 @@ def get_config(arg=""):
     mode="uniform",
     frames=1,
     size=256,
+    latents="",
+    scaling_factor=0.0,
     **common.AUTOENCODER,
   )
   config = common.autoencoder_base(arg, common.budgets(arg.registers))
@@ -43,7 +57,34 @@ def get_config(arg=""):
   )
   config.optimizer.b2 = 0.95
   config.optimizer.weight_decay = 0.05
+  if arg.latents:
+    add_latents(config, arg.latents, arg.scaling_factor)
   return config
+
+
+def add_latents(config, run: str, scaling_factor: float):
+  """In place: latents for pixels, and the paper's encoder.
+
+  Args:
+    config: of `model`.
+    run: of FlexTok, converted; its autoencoder is taken.
+    scaling_factor: of its latents.
+
+  Raises:
+    ValueError: no scaling factor.
+  """
+  if not scaling_factor > 0:
+    raise ValueError(
+      "latents=RUN needs the scaling_factor of the run's latents, which its "
+      f"config.json has, got {scaling_factor}"
+    )
+  patch = (1, 2, 2)
+  latents = dict(name="kl", scaling_factor=scaling_factor, sample=True)
+  config.model.latents = latents
+  config.model.tokenizer.update(patch=patch, position="plane", normed=True)
+  config.model.reconstruction.norm = False
+  config.model.reconstruction.decoder.update(patch=patch, plane=True)
+  common.add_frozen(config, "latents", run, "latents")
 
 
 def model(arg, tokenizer, decoder):

@@ -10,6 +10,7 @@ import pytest
 
 from configs import (
   common,
+  flextok,
   flextok_sprites,
   grouping_sprites,
   probe_sprites,
@@ -54,6 +55,7 @@ ARGS = {
   + [
     f"method={m},packed=True" for m in ("trajectory", "vit3d_128", "random_k")
   ],
+  "flextok": ["latents=RUN,scaling_factor=0.5"],
   "flextok_sprites": [
     "",
     "decoder=flow",
@@ -163,6 +165,8 @@ def shrink_autoencoder(model):
   decoder = model["reconstruction"]["decoder"]
   small = dict(inner_width=16, depth=1, num_heads=2, planes=(2, 4, 4))
   decoder |= {key: x for key, x in small.items() if key in decoder}
+  if "latents" in model:
+    model["latents"] |= dict(channels=4, widths=(32,) * 4, depth=1)
   small = dict(prior=SMALL, adversarial=dict(widths=(8,)))
   for part, options in small.items():
     if part in model["reconstruction"]:
@@ -376,6 +380,8 @@ def test_arguments_are_checked():
     probe_sprites.get_config()
   with pytest.raises(ValueError, match="for decoder=pixel, got flow"):
     flextok_sprites.get_config("decoder=flow,adversarial=True")
+  with pytest.raises(ValueError, match="needs the scaling_factor of the run"):
+    flextok.get_config("latents=RUN")
   with pytest.raises(ValueError, match="pixel and flow, got coordinate"):
     flextok_sprites.get_config("decoder=coordinate,align=RUN")
   with pytest.raises(ValueError, match="segmenter=RUN is for adapter=traj"):
