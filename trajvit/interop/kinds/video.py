@@ -51,26 +51,22 @@ def videomae_plan(
   at = prefix(shapes, "videomae.")
   patch, layer = (
     f"{at}embeddings.patch_embeddings.projection",
-    (f"{at}encoder.layer"),
+    f"{at}encoder.layer",
   )
-  width, _, *kernel = axes_of(shapes, f"{patch}.weight", 5)
-  vision = dict(
-    name="vit",
-    width=width,
-    depth=count(shapes, f"{layer}.{{}}."),
-    num_heads=heads_of(width, num_heads, VIDEOMAE_HEADS),
-    mlp_dim=axes_of(shapes, f"{layer}.0.intermediate.dense.weight", 2)[0],
-    patch=tuple(kernel),
-    class_token=False,
+  vision = _vision(
+    shapes,
+    patch,
+    layer,
+    "intermediate.dense",
+    heads=(num_heads, VIDEOMAE_HEADS),
     position="sinusoid",
-    pool="mean",
     epsilon=1e-12,
     frames=frames,
   )
   block, here = f"{layer}.{{i}}", "vision/blocks/layers"
   attention = f"{block}.attention.attention"
   entries = [
-    *patch_entries(patch, "vision/embed", *kernel),
+    *patch_entries(patch, "vision/embed", *vision["patch"]),
     *norm(f"{block}.layernorm_before", f"{here}/norm_attention"),
     *linear(f"{attention}.query", f"{here}/attention/query", bias=False),
     Entry(f"{attention}.q_bias", f"params/{here}/attention/query/bias"),
@@ -97,15 +93,8 @@ def videomae_plan(
     Unused("mask_token", "the decoder of its training"),
   ]
   key = f"params/{here}/attention/key/bias"
-  return Plan(
-    model=dict(name="towers", vision=vision, normalization="imagenet"),
-    context=clip_context(frames=frames, size=size),
-    table=NameTable(entries, unused, fresh={key: "keys have no bias: it is 0"}),
-    notes=(
-      SAME,
-      "The feature of a clip is the mean of its patches'.",
-    ),
-  )
+  table = NameTable(entries, unused, fresh={key: "keys have no bias: it is 0"})
+  return _plan(vision, table, size)
 
 
 def vjepa2_plan(
@@ -133,24 +122,20 @@ def vjepa2_plan(
   at = prefix(shapes, "vjepa2.")
   patch, layer = (
     f"{at}encoder.embeddings.patch_embeddings.proj",
-    (f"{at}encoder.layer"),
+    f"{at}encoder.layer",
   )
-  width, _, *kernel = axes_of(shapes, f"{patch}.weight", 5)
-  vision = dict(
-    name="vit",
-    width=width,
-    depth=count(shapes, f"{layer}.{{}}."),
-    num_heads=heads_of(width, num_heads, VJEPA2_HEADS),
-    mlp_dim=axes_of(shapes, f"{layer}.0.mlp.fc1.weight", 2)[0],
-    patch=tuple(kernel),
-    class_token=False,
+  vision = _vision(
+    shapes,
+    patch,
+    layer,
+    "mlp.fc1",
+    heads=(num_heads, VJEPA2_HEADS),
     position="rotary",
-    pool="mean",
     epsilon=1e-6,
     frames=frames,
   )
   entries = [
-    *patch_entries(patch, "vision/embed", *kernel),
+    *patch_entries(patch, "vision/embed", *vision["patch"]),
     *blocks(layer, "vision/blocks", VJEPA2_PARTS),
     *norm(f"{at}encoder.layernorm", "vision/norm"),
   ]
@@ -159,15 +144,7 @@ def vjepa2_plan(
     Unused("pooler.*", "a pooler behind the features"),
     Unused("classifier.*", "a classifier behind the pooler"),
   ]
-  return Plan(
-    model=dict(name="towers", vision=vision, normalization="imagenet"),
-    context=clip_context(frames=frames, size=size),
-    table=NameTable(entries, unused),
-    notes=(
-      SAME,
-      "The feature of a clip is the mean of its patches'.",
-    ),
-  )
+  return _plan(vision, NameTable(entries, unused), size)
 
 
 VIDEOMAE = Kind(
@@ -180,3 +157,37 @@ VJEPA2 = Kind(
   marker=r"^(vjepa2\.)?encoder\.embeddings\.patch_embeddings\.proj\.",
   plan=vjepa2_plan,
 )
+
+
+def _vision(shapes, patch, layer, hidden, *, heads, **options) -> dict:
+  """The spec of a ViT over tubelets whose feature is the mean of its patches.
+
+  Args:
+    shapes: by name.
+    patch: name of the map of patches.
+    layer: what the names of blocks begin with.
+    hidden: the first map of a block's perceptron.
+    heads: number of heads as told, or None, and as released, by width.
+    **options: of the ViT besides.
+  """
+  width, _, *kernel = axes_of(shapes, f"{patch}.weight", 5)
+  return dict(
+    name="vit",
+    width=width,
+    depth=count(shapes, f"{layer}.{{}}."),
+    num_heads=heads_of(width, *heads),
+    mlp_dim=axes_of(shapes, f"{layer}.0.{hidden}.weight", 2)[0],
+    patch=tuple(kernel),
+    class_token=False,
+    pool="mean",
+    **options,
+  )
+
+
+def _plan(vision, table, size) -> Plan:
+  return Plan(
+    model=dict(name="towers", vision=vision, normalization="imagenet"),
+    context=clip_context(frames=vision["frames"], size=size),
+    table=table,
+    notes=(SAME, "The feature of a clip is the mean of its patches'."),
+  )
