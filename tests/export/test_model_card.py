@@ -62,10 +62,14 @@ def test_the_card_of_an_export_says_what_it_is():
   assert front(card) == {
     "library_name": "trajvit",
     "pipeline_tag": "feature-extraction",
-    "tags": ["video", "jax", "stablehlo", "video_text", "trajectory_light"],
+    "tags": [
+      *("video", "text", "jax", "stablehlo"),
+      *("video_text", "trajectory_light"),
+    ],
   }
   for line in (
     f"# {exported_run().name}",
+    "An encoder of video and text, exported with trajvit.",
     f"| weights | step {STEP} |",
     "| `encode.stablehlo` | stablehlo | frames uint8 [b, 4, 32, 32, 3], tracks "
     "int32 [b, 4, 16, 16] | float32 [b, 8] |",

@@ -40,6 +40,7 @@ def test_captions_are_read_when_the_vocabulary_is_gone(tmp_path, monkeypatch):
   card = (out / "README.md").read_text()
   assert "| behaviour | corrected |" in card
   assert 'license: "apache-2.0"' in card
+  assert "An encoder of text, exported" in card and "Clips" not in card
   found = trajvit.load(moved).encode_text(["b a x"])
   encoder = trajvit.load(out)
   np.testing.assert_allclose(found, encoder.encode_text(["b a x"]), atol=1e-5)

@@ -12,7 +12,7 @@ from trajvit.export.about import (
 )
 from trajvit.export.accuracy_table import quantisation_lines
 from trajvit.export.markdown import table
-from trajvit.export.targets import TARGETS
+from trajvit.export.targets import TARGETS, preprocessing_of
 
 CALLS = {
   "encode": "encoder.encode({})",
@@ -42,13 +42,13 @@ def model_card(
     "",
     f"# {about.name}",
     "",
-    "A video encoder, trained and exported with trajvit.",
+    f"An encoder of {' and '.join(_reads(config))}, exported with trajvit.",
     "",
     *table(("", ""), _what_it_is(config, about)),
     "",
     "## What goes in",
     "",
-    *_inputs(preprocessing),
+    *_inputs(config, preprocessing_of(first, preprocessing)),
     "",
     "## With trajvit",
     "",
@@ -93,13 +93,25 @@ def yaml_lines(values: dict | list) -> list[str]:
   return lines
 
 
+def _reads(config) -> list[str]:
+  """What it encodes: video, text, or both."""
+  programs = set().union(*config["programs"].values())
+  video = ["video"] if programs - {"encode_text"} else []
+  return video + (["text"] if "encode_text" in programs else [])
+
+
 def _front_matter(config, about) -> dict:
   model = config["model"]
   names = [model["name"], model.get("tokenizer", {}).get("name")]
   values = {
     "library_name": "trajvit",
     "pipeline_tag": "feature-extraction",
-    "tags": ["video", "jax", *config["programs"], *filter(None, names)],
+    "tags": [
+      *_reads(config),
+      "jax",
+      *config["programs"],
+      *filter(None, names),
+    ],
   }
   if about.license is not None:
     values["license"] = about.license
@@ -123,14 +135,15 @@ def _what_it_is(config, about) -> list[tuple]:
   return [*rows, ("written by", f"trajvit {config['versions']['trajvit']}")]
 
 
-def _inputs(preprocessing) -> list[str]:
+def _inputs(config, preprocessing) -> list[str]:
   frames, size = preprocessing["frames"], preprocessing["size"]
-  lines = [
-    f"- Clips: uint8 RGB [B, {frames}, {size}, {size}, 3] in [0, 255]; they "
-    "are normalised inside.",
-  ]
-  if step := preprocessing["any_frames"].get("multiple_of"):
-    lines[0] += f" Any multiple of {step} frames can be given."
+  step, lines = preprocessing["any_frames"].get("multiple_of"), []
+  if "video" in _reads(config):
+    others = f" Multiples of {step} frames can be given, too." if step else ""
+    lines.append(
+      f"- Clips: uint8 RGB [B, {frames}, {size}, {size}, 3] in [0, 255]; they "
+      f"are normalised inside.{others}"
+    )
   if preprocessing["tracks"] is not None:
     grid, count = (preprocessing["tracks"][x] for x in ("grid", "max_tracks"))
     lines.append(
