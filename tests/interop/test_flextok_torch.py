@@ -195,6 +195,15 @@ def test_the_header_of_a_file_is_its_config(tmp_path, capsys):
   same(read_state_dict(back), weights())
 
 
+@pytest.mark.parametrize("metadata", [{"vae": {}}, ["vae"], None])
+def test_a_header_that_holds_more_than_text_is_refused(tmp_path, metadata):
+  path = tmp_path / "flextok.safetensors"
+  header = json.dumps({"__metadata__": metadata}).encode()
+  path.write_bytes(len(header).to_bytes(8, "little") + header)
+  with pytest.raises(ValueError, match="__metadata__ must be texts by name"):
+    load_torch("flextok", path)
+
+
 def without(path):
   """The config without what is at a path."""
   config = copy.deepcopy(small.CONFIG)

@@ -5,7 +5,12 @@ import math
 import numpy as np
 import pytest
 
-from trajvit.ops.sincos import sincos_grid, sincos_halves, timestep
+from trajvit.ops.sincos import (
+  sincos_grid,
+  sincos_halves,
+  sincos_plane,
+  timestep,
+)
 
 
 def test_values_on_a_plane():
@@ -21,6 +26,11 @@ def test_the_first_half_varies_with_the_row_alone():
   assert (table[..., :8] == table[:, :1, :8]).all()
   assert (table[..., 8:] == table[:1, :, 8:]).all()
   assert len(np.unique(table.reshape(12, -1), axis=0)) == 12
+
+
+def test_a_plane_is_the_same_in_every_frame():
+  table = sincos_plane((2, 4, 3), 16)
+  assert (table == sincos_grid((4, 3), 16)).all() and table.shape[0] == 2
 
 
 def test_channels_that_are_left_over_are_zeros():
