@@ -1,6 +1,7 @@
 """Clips of other numbers of frames, for models that can read them."""
 
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -75,6 +76,21 @@ def test_a_run_takes_what_its_export_takes(tower, rng):
   np.testing.assert_allclose(
     live.encode(frames), encoder.encode(frames), atol=1e-5
   )
+
+
+@pytest.mark.slow
+def test_weights_alone_take_as_many(tower, tmp_path, rng):
+  path, encoder = tower
+  copy = shutil.copytree(path, tmp_path / "copy")
+  for program in copy.glob("*.stablehlo"):
+    program.unlink()
+  alone = trajvit.load(copy)
+  frames = frames_of(rng, 6, batch=1)
+  np.testing.assert_allclose(
+    alone.encode(frames), encoder.encode(frames), atol=1e-5
+  )
+  with pytest.raises(ValueError, match="T must be a multiple of 2"):
+    alone.encode(frames[:, :5])
 
 
 def test_windows_of_a_long_video_may_have_more_frames(tower, rng):
