@@ -53,8 +53,8 @@ CONTEXT = dict(
 
 def built(**options):
   """Latents with drawn weights."""
-  options = LATENTS | dict(rngs=nnx.Rngs(params=0)) | options
-  return drawn(lambda: KLLatents(**options))
+  options = LATENTS | options
+  return drawn(lambda: KLLatents(rngs=nnx.Rngs(params=0), **options))
 
 
 @functools.cache
