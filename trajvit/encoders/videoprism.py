@@ -108,10 +108,10 @@ class VideoPrism(nnx.Module):
       return nnx.Param(init(rngs.params(), (rows, width)))
 
     self.embed = Linear(3 * patch * patch, width, dtype=dtype, rngs=rngs)
-    self.spatial_position = table(self.grid[1] * self.grid[2])
+    cells = self.grid[1] * self.grid[2]
+    self.positions = nnx.List([table(cells), table(self.grid[0])])
     self.spatial = stack(found.depth)
     self.spatial_norm = LayerNorm(width, **norm)
-    self.temporal_position = table(self.grid[0])
     self.temporal = stack(temporal_depth)
     self.temporal_norm = LayerNorm(width, **norm)
     self.auxiliary = stack(auxiliary_depth) if auxiliary_depth else None
@@ -147,13 +147,13 @@ class VideoPrism(nnx.Module):
 
   def _places(self, rows, columns):
     """[h w, D], positions in a frame."""
-    table = self.spatial_position[...].reshape(*self.grid[1:], self.width)
+    table = self.positions[0][...].reshape(*self.grid[1:], self.width)
     table = _resized(table, (rows, columns))
     return table.reshape(-1, self.width).astype(self.dtype)
 
   def _times(self, count):
     """[count, D], positions in time."""
-    table = _resized(self.temporal_position[...], (count,))
+    table = _resized(self.positions[1][...], (count,))
     return table.astype(self.dtype)
 
   def _pooled(self, x):

@@ -1,6 +1,7 @@
 """What VideoPrism's arrays are called, in Flax's files and in PyTorch's."""
 
 import dataclasses
+import math
 
 from trajvit.interop.kinds.blocks import linear
 from trajvit.interop.kinds.blocks import norm as plain_norm
@@ -30,26 +31,28 @@ class Found:
 
   Attributes:
     vision: options of `encoders.videoprism`, without those of its grid.
-    text: options of `encoders.videoprism_text`, or None.
     frames: T of the positions in time.
     cells: h w of those in a frame.
     pixels: numbers in a patch.
+    entries: of the table of names.
+    text: options of `encoders.videoprism_text`, or None.
     words: of the vocabulary, 1 without text.
     text_length: of a table of positions of words, or None.
-    entries: of the table of names.
   """
 
   vision: dict
-  text: dict | None
   frames: int
   cells: int
   pixels: int
-  words: int
-  text_length: int | None
   entries: list[Entry]
+  text: dict | None = None
+  words: int = 1
+  text_length: int | None = None
 
 
-def flax_names(shapes: dict, vision_heads, text_heads) -> Found:
+def flax_names(
+  shapes: dict, vision_heads: int | None, text_heads: int | None
+) -> Found:
   """Returns what the released npz files tell: paths joined by "/".
 
   Layers lie on a leading axis, and heads on two axes.
@@ -64,10 +67,9 @@ def flax_names(shapes: dict, vision_heads, text_heads) -> Found:
   """
   at = prefix(shapes, "params/")
   tower = prefix(shapes, f"{at}vision_encoder/") or at
-  stacks = {"spatial": "spatial_encoder", "temporal": "temporal_encoder"}
   stacks = {
-    ours: f"{tower}{theirs}/transformers_stack/x_layers"
-    for ours, theirs in stacks.items()
+    name: f"{tower}{name}_encoder/transformers_stack/x_layers"
+    for name in ("spatial", "temporal")
   }
   vision = _flax_size(shapes, stacks["spatial"], vision_heads, "num_heads")
   vision["temporal_depth"] = _flax_depth(shapes, stacks["temporal"])
@@ -84,36 +86,25 @@ def flax_names(shapes: dict, vision_heads, text_heads) -> Found:
     entries += _flax_pooler(pooler, vision["num_heads"])
   for ours, theirs in stacks.items():
     entries += _flax_stack(theirs, f"vision/{ours}", vision["num_heads"])
-  for name in ("spatial", "temporal"):
-    table = f"params/vision/{name}_position"
-    entries.append(Entry(f"{tower}{name}_pos_emb/emb_var", table))
+  for i, name in enumerate(("spatial", "temporal")):
+    theirs = f"{tower}{name}_pos_emb/emb_var"
+    entries.append(Entry(theirs, f"params/vision/positions/{i}"))
     entries += _flax_norm(f"{tower}{name}_ln", f"vision/{name}_norm")
   patch = f"{tower}patch_projection/linear"
   entries += _flax_linear(patch, "vision/embed")
-  text, words = None, 1
-  if read := prefix(shapes, f"{at}text_encoder/"):
-    stack = f"{read}unimodal_transformer/x_layers"
-    text = _flax_size(shapes, stack, text_heads, "text_heads")
-    words, _ = axes_of(shapes, f"{read}token_emb/emb_var", 2)
-    entries += [
-      Entry(f"{read}token_emb/emb_var", "params/text/embedding"),
-      Entry(f"{read}cls_emb", "params/text/class_token", leading(1)),
-      *_flax_stack(stack, "text/blocks", text["num_heads"]),
-      *_flax_norm(f"{read}unimodal_ln", "text/norm"),
-    ]
-  return Found(
+  found = Found(
     vision=vision,
-    text=text,
     frames=axes_of(shapes, f"{tower}temporal_pos_emb/emb_var", 2)[0],
     cells=axes_of(shapes, f"{tower}spatial_pos_emb/emb_var", 2)[0],
     pixels=axes_of(shapes, f"{patch}/kernel", 2)[0],
-    words=words,
-    text_length=None,
     entries=entries,
   )
+  return _with_flax_text(found, shapes, f"{at}text_encoder/", text_heads)
 
 
-def torch_names(shapes: dict, vision_heads, text_heads) -> Found:
+def torch_names(
+  shapes: dict, vision_heads: int | None, text_heads: int | None
+) -> Found:
   """Returns what Hugging Face's files tell; see `flax_names`.
 
   The positions of words are an array there, from which they are taken: its
@@ -122,7 +113,7 @@ def torch_names(shapes: dict, vision_heads, text_heads) -> Found:
   at = prefix(shapes, "video_model.")
   tower = prefix(shapes, f"{at}vision_model.") or at
   patch = f"{tower}spatial_embeddings.patch_embeddings.projection"
-  width, channels, *kernel = axes_of(shapes, f"{patch}.weight", 5)
+  _, channels, *kernel = axes_of(shapes, f"{patch}.weight", 5)
   stacks = {
     "spatial": f"{tower}spatial_layers",
     "temporal": f"{tower}temporal_layers",
@@ -140,43 +131,48 @@ def torch_names(shapes: dict, vision_heads, text_heads) -> Found:
     entries += _torch_pooler(at)
   for ours, theirs in stacks.items():
     entries += blocks(theirs, f"vision/{ours}", PARTS, norms=norm)
-  for i, name in enumerate(("spatial", "temporal"), 1):
+  for i, name in enumerate(("spatial", "temporal")):
     theirs = f"{tower}{name}_embeddings.position_embeddings"
-    table = f"params/vision/{name}_position"
-    entries.append(Entry(theirs, table, leading(1)))
-    entries += norm(f"{tower}layernorm{i}", f"vision/{name}_norm")
-  text, words, length = None, 1, None
-  if read := prefix(shapes, "text_model."):
-    text = _torch_size(shapes, f"{read}layers", text_heads, "text_heads")
-    text["position"] = "table"
-    tables = f"{read}embeddings"
-    words, _ = axes_of(shapes, f"{tables}.token_embedding.weight", 2)
-    length, _ = axes_of(shapes, f"{tables}.position_embedding", 2)
-    entries += [
-      Entry(f"{tables}.token_embedding.weight", "params/text/embedding"),
-      Entry(f"{tables}.position_embedding", "params/text/position"),
-      Entry(f"{tables}.cls_emb", "params/text/class_token", leading(1)),
-      *blocks(f"{read}layers", "text/blocks", PARTS, norms=norm),
-      *norm(f"{read}layernorm", "text/norm"),
-    ]
+    entries.append(Entry(theirs, f"params/vision/positions/{i}", leading(1)))
+    entries += norm(f"{tower}layernorm{i + 1}", f"vision/{name}_norm")
   times = f"{tower}temporal_embeddings.position_embeddings"
   places = f"{tower}spatial_embeddings.position_embeddings"
-  return Found(
+  found = Found(
     vision=vision,
-    text=text,
     frames=axes_of(shapes, times, 3)[1],
     cells=axes_of(shapes, places, 3)[1],
-    pixels=channels * kernel[0] * kernel[1] * kernel[2],
-    words=words,
-    text_length=length,
+    pixels=channels * math.prod(kernel),
     entries=entries,
   )
+  return _with_torch_text(found, shapes, text_heads)
 
 
 def norm(theirs: str, ours: str) -> list[Entry]:
   """Returns the entries of a norm whose scale is stored without its one."""
   scale, bias = plain_norm(theirs, ours)
   return [Entry(scale.theirs, scale.ours, ONE_MORE), bias]
+
+
+def _with_torch_text(found, shapes, told):
+  """What there is, with the text tower of the file, if it has one."""
+  at, tables = "text_model.", "text_model.embeddings"
+  if not prefix(shapes, at):
+    return found
+  text = _torch_size(shapes, f"{at}layers", told, "text_heads")
+  entries = [
+    Entry(f"{tables}.token_embedding.weight", "params/text/embedding"),
+    Entry(f"{tables}.position_embedding", "params/text/position"),
+    Entry(f"{tables}.cls_emb", "params/text/class_token", leading(1)),
+    *blocks(f"{at}layers", "text/blocks", PARTS, norms=norm),
+    *norm(f"{at}layernorm", "text/norm"),
+  ]
+  return dataclasses.replace(
+    found,
+    entries=found.entries + entries,
+    text=text | dict(position="table"),
+    words=axes_of(shapes, f"{tables}.token_embedding.weight", 2)[0],
+    text_length=axes_of(shapes, f"{tables}.position_embedding", 2)[0],
+  )
 
 
 def _torch_size(shapes, layer, told, key):
@@ -202,6 +198,26 @@ def _torch_pooler(at):
   for name in MAPS:
     entries += linear(f"{theirs}.{name[0]}_proj", f"{ours}/{name}")
   return entries
+
+
+def _with_flax_text(found, shapes, at, told):
+  """What there is, with the text tower of the file, if it has one."""
+  if not prefix(shapes, at):
+    return found
+  stack, words = f"{at}unimodal_transformer/x_layers", f"{at}token_emb/emb_var"
+  text = _flax_size(shapes, stack, told, "text_heads")
+  entries = [
+    Entry(words, "params/text/embedding"),
+    Entry(f"{at}cls_emb", "params/text/class_token", leading(1)),
+    *_flax_stack(stack, "text/blocks", text["num_heads"]),
+    *_flax_norm(f"{at}unimodal_ln", "text/norm"),
+  ]
+  return dataclasses.replace(
+    found,
+    entries=found.entries + entries,
+    text=text,
+    words=axes_of(shapes, words, 2)[0],
+  )
 
 
 def _flax_depth(shapes, stack):
