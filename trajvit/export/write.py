@@ -89,6 +89,11 @@ def export_run(
       f"platforms must be cpu, where parity is checked, and any others of "
       f"{', '.join(PLATFORMS)}; got {', '.join(platforms)}"
     )
+  if quantize == "bfloat16" and "onnx" in targets:
+    raise ValueError(
+      "programs of onnx compute in float32: bfloat16 would make them no smaller, "
+      "int8 does"
+    )
   whole, run = run, quantized(run, quantize) if quantize else run
   rounding = TOLERANCES[run.config.model.get("dtype", "float32")]
   tolerances = {
