@@ -11,8 +11,8 @@ from trajvit.ops.tokens import masked_mean
 from trajvit.ops.unit import unit
 from trajvit.types import Batch, Clip, Tokens
 
-# What is drawn of latents, from a stream of its own.
-LATENTS = 3
+# Of what is drawn for latents; all else is split from the key.
+STREAM = 3
 
 
 class Autoencoder(nnx.Module):
@@ -124,7 +124,7 @@ class Autoencoder(nnx.Module):
     """The normalised clip as the tokenizer reads it."""
     if self.latents is None:
       return clip
-    key = None if key is None else jax.random.fold_in(key, LATENTS)
+    key = None if key is None else jax.random.fold_in(key, STREAM)
     return self.latents.encode(clip, key=key)
 
   def _frames(self, made, clip, *, train):

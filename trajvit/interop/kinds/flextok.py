@@ -3,19 +3,19 @@
 Source: arXiv:2502.13967 and the code that its authors released.
 """
 
-import re
-
-import numpy as np
-
-from trajvit.interop.kinds.blocks import linear
+from trajvit.interop.kinds.flextok_names import (
+  MAKES,
+  PLACES,
+  READS,
+  VAE,
+  name_table,
+  spelled_names,
+)
 from trajvit.interop.kinds.kind import Kind, Plan, clip_context, count
-from trajvit.interop.kinds.kl import kl_entries, kl_spec
+from trajvit.interop.kinds.kl import kl_spec
 from trajvit.interop.kinds.released import SAME, axes_of, side_of
 from trajvit.interop.kinds.told import Told
-from trajvit.interop.layouts import Layout
 from trajvit.interop.literals import literal
-from trajvit.interop.names import Entry, NameTable, Unused
-from trajvit.ops.sincos import sincos_grid
 
 # The parts of its config, which a file may have in its header.
 PARTS = (
@@ -26,18 +26,12 @@ PARTS = (
   "flow_matching_noise_module",
   "pipeline",
 )
-READS, MAKES = "encoder.module_dict.enc_", "decoder.module_dict.dec_"
-VAE = "vae.vae."
 # What its authors recommend for sampling; see `ops.guidance`.
 SAMPLING = dict(
   steps=20,
   guidance=7.5,
   projected=dict(momentum=-0.5, radius=2.5, parallel=0.0),
 )
-# What compilation and checkpoints of activations put into names.
-_WRAPPER = re.compile(r"(?:_checkpoint_wrapped_module|_orig_mod)\.")
-_ATTENTION = {"wq": "query", "wk": "key", "wv": "value", "proj": "out"}
-_GATED = {"fc1": "gate", "fc2": "down", "fc3": "up"}
 _MODE = (
   "Latents are the means of the autoencoder; the code that it comes from draws "
   "them, so that its ids of an image are never quite the same twice. `sample` "
@@ -94,7 +88,7 @@ def plan(
       flow_matching_noise_module=flow_matching_noise_module,
     )
   )
-  spelled = _spelled(shapes)
+  spelled = spelled_names(shapes)
   shapes = {name: shapes[there] for name, there in spelled.items()}
   _check(told)
   latents = kl_spec(shapes, VAE, told.number("vae.scaling_factor"))
@@ -128,37 +122,16 @@ def plan(
     ),
     normalization="symmetric",
   )
-  usage = "batch_stats/reconstruction/quantizer/usage/0"
   return Plan(
     model=model,
     context=clip_context(frames=1, size=size),
-    table=NameTable(
-      [*_entries(), *kl_entries(VAE, "latents")],
-      [_positions(READS, "posemb_module"), _positions(MAKES, "patches_posemb")],
-      fresh={usage: "how often codes occur is counted in training"},
-      spelled={x: there for x, there in spelled.items() if x != there},
-    ),
+    table=name_table(spelled),
     notes=(
       SAME,
       _MODE,
       "It reads one image at a time, a clip of one frame.",
     ),
   )
-
-
-def _spelled(shapes):
-  """{name without wrappers: name}.
-
-  Raises:
-    ValueError: two names are the same without.
-  """
-  found = {}
-  for name in shapes:
-    plain = _WRAPPER.sub("", name)
-    if plain in found:
-      raise ValueError(f"{found[plain]} and {name} are the same array twice")
-    found[plain] = name
-  return found
 
 
 def _check(told):
@@ -168,9 +141,9 @@ def _check(told):
   told.only(f"{READS}to_latents.use_mup_readout", known=False)
   told.only(f"{MAKES}to_patches.use_mup_readout", known=False)
   told.only(f"{MAKES}latent_dropout.replace_with_single_token", known=False)
-  for posemb in (f"{READS}posemb_module", f"{MAKES}patches_posemb_module"):
-    told.only(f"{posemb}.posemb_type", known="sincos")
-    told.only(f"{posemb}.posemb_scaling", known="absolute")
+  for module in PLACES:
+    told.only(f"{module}.posemb_type", known="sincos")
+    told.only(f"{module}.posemb_scaling", known="absolute")
   for part in (READS, MAKES):
     told.only(f"{part}transformer.qk_norm", known=True)
     told.only(f"{part}transformer.gated_mlp", known=True)
@@ -182,8 +155,9 @@ def _size(shapes, told, sides, factor):
   Raises:
     ValueError: more than there are positions for, or no squares.
   """
-  *_, rows, columns = axes_of(shapes, f"{READS}posemb_module.posembs", 4)
-  cells = side_of(rows * columns, f"{READS}posemb_module.posembs")
+  for name in (f"{module}.posembs" for module in PLACES):
+    *_, rows, columns = axes_of(shapes, name, 4)
+    cells = side_of(rows * columns, name)
   if sides[0] != sides[1]:
     raise ValueError(f"patches must be squares, got {list(sides)}")
   most = cells * sides[0] * factor
@@ -249,77 +223,9 @@ def _perturbed(told):
   )
 
 
-def _positions(part, module):
-  """Places of patches: the table of sines that both trunks compute."""
-  return Unused(
-    f"{part}{module}*.posembs",
-    "the sines and cosines of row and column",
-    lambda x: sincos_grid(x.shape[2:], x.shape[1]).transpose(2, 0, 1)[None],
-    within=1e-4,
-  )
-
-
-def _entries():
-  """All entries but those of the autoencoder."""
-  makes = "reconstruction/decoder"
-  level, head = f"{makes}/trunk/level", f"{makes}/trunk/head"
-  given = f"params/{makes}/conditioning"
-  block, here = f"{MAKES}transformer.blocks.{{i}}", f"{makes}/trunk/blocks"
-  return [
-    *linear(f"{READS}patch_emb.patch_proj", "tokenizer/patches/embed"),
-    Entry(
-      f"{READS}register_module.registers",
-      "params/tokenizer/registers",
-      ONE_STEP,
-    ),
-    *_blocks(READS, "tokenizer/blocks"),
-    *linear(f"{READS}to_latents.proj", "reconstruction/down"),
-    *linear(f"{MAKES}from_latents.proj", f"{makes}/conditioning/project"),
-    Entry(
-      f"{MAKES}registers_posemb_module.posembs", f"{given}/positions", PLACES
-    ),
-    Entry(f"{MAKES}nested_dropout.dropout_mask_token", f"{given}/mask_token"),
-    Entry(f"{MAKES}latent_dropout.nullcond", f"{given}/null_token"),
-    *linear(f"{MAKES}noise_patch_emb.patch_proj", f"{makes}/trunk/stem"),
-    *linear(f"{MAKES}time_embedder.mlp.0", f"{level}/inner"),
-    *linear(f"{MAKES}time_embedder.mlp.2", f"{level}/outer"),
-    *_blocks(MAKES, here),
-    *linear(f"{block}.adaLN_modulation.1", f"{here}/layers/modulation"),
-    *linear(f"{MAKES}to_patches.adaLN_modulation.1", f"{head}/modulation"),
-    *linear(f"{MAKES}to_patches.proj", f"{head}/out"),
-  ]
-
-
-def _blocks(part, ours):
-  """Entries of normed attention and gated perceptrons, without biases."""
-  block, here = f"{part}transformer.blocks.{{i}}", f"{ours}/layers"
-  names = {f"attn.{x}": f"attention/{own}" for x, own in _ATTENTION.items()}
-  names |= {f"mlp.{x}": f"mlp/{own}" for x, own in _GATED.items()}
-  return [
-    entry
-    for name, own in names.items()
-    for entry in linear(f"{block}.{name}", f"{here}/{own}", bias=False)
-  ]
-
-
-def _places(xs):
-  (x,) = xs
-  if x.ndim != 4 or x.shape[:2] != (1, 1):
-    raise ValueError("expected [1, 1, width, places]")
-  return [x[0, 0].T]
-
-
-ONE_STEP = Layout(
-  "of the one step",
-  lambda xs: [x[None] for x in xs],
-  lambda xs: [x[0] for x in xs],
-)
-PLACES = Layout(
-  "places first", _places, lambda xs: [np.asarray(x).T[None, None] for x in xs]
-)
 FLEXTOK = Kind(
   summary="FlexTok: images to nested tokens and back, and its autoencoder.",
-  marker=r"(^|\.)enc_register_module\.registers$",
+  marker=r"\.enc_register_module\.",
   plan=plan,
   header=header,
 )
