@@ -10,7 +10,8 @@ from tiny import FRAMES, GRID, SIZE, TRACKS
 from tiny_runs import CONTEXT, MODEL, run_of
 
 from trajvit.export.programs import flat_weights, model_programs
-from trajvit.export.write import preprocessing
+from trajvit.export.targets.stablehlo import export_program
+from trajvit.export.write import PLATFORMS, preprocessing
 from trajvit.models import build_model
 from trajvit.tokenizers import TOKENIZERS
 
@@ -130,7 +131,7 @@ ALLOWED = [row for row in MODELS if f"| {row} | no: " not in PAGE]
 @pytest.mark.slow
 @pytest.mark.parametrize("row", ALLOWED)
 def test_it_is_the_model_of_the_other_number(row, rng):
-  """The run's number is nowhere in it: built for 6 frames it is the same."""
+  """The run's number is nowhere in it: one built for 6 frames is the same."""
   run = run_of(MODELS[row])
   clip = preprocessing(run, nnx.eval_shape(run.build))
   frames = FRAMES + 2
@@ -148,15 +149,14 @@ def test_it_is_the_model_of_the_other_number(row, rng):
   if clip["tracks"] is not None:
     shape = (2, frames, GRID, GRID)
     inputs.append(rng.integers(-1, TRACKS, shape, dtype=np.int32))
-  models = nnx.eval_shape(run.build), built
-  one, other = (
-    {
-      name: jax.device_get(jax.jit(program.call)(weights, *inputs))
-      for name, program in model_programs(model, clip).items()
-      if "frames" in program.inputs
-    }
-    for model in models
-  )
+  programs = model_programs(nnx.eval_shape(run.build), clip, "portable")
+  others = model_programs(built, clip)
+  names = [name for name in programs if "frames" in programs[name].inputs]
+  one, other = {}, {}
+  for name in names:
+    exported = export_program(programs[name], weights, PLATFORMS)
+    one[name] = jax.device_get(exported.call(weights, *inputs))
+    other[name] = jax.jit(others[name].call)(weights, *inputs)
   assert all(np.isfinite(x).all() for x in jax.tree.leaves(one))
   jax.tree.map(
     lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), one, other
