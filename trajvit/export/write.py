@@ -91,7 +91,7 @@ def export_run(
     )
   if quantize == "bfloat16" and "onnx" in targets:
     raise ValueError(
-      "programs of onnx compute in float32: bfloat16 would make them no smaller, "
+      "programs of onnx compute in float32: bfloat16 makes them no smaller, "
       "int8 does"
     )
   whole, run = run, quantized(run, quantize) if quantize else run
