@@ -233,7 +233,7 @@ def test_cosines_of_tokens_are_of_the_real_ones(rng):
   features = rng.standard_normal((2, 3, 4), np.float32)
   mask = np.array([[True, True, False], [True, False, False]])
   before = {"features": features, "mask": mask}
-  other = np.where(mask[..., None], features, 7)
+  other = np.where(mask[..., None], features, np.nan)
   after = {"features": other, "mask": mask}
   np.testing.assert_allclose(cosines(before, after), 1)
   np.testing.assert_allclose(cosines(before, after | {"features": -other}), -1)

@@ -71,3 +71,7 @@ def test_bfloat16_runs_by_the_code_of_its_card(smoke, capsys):
   exec(code_of((out / "README.md").read_text()), names)
   expected = encoder.encode(clip.frames, clip.tracks)
   np.testing.assert_array_equal(names["outputs"], expected)
+  for program in out.glob("*.stablehlo"):
+    program.unlink()
+  alone = trajvit.load(out).encode(clip.frames, clip.tracks)
+  np.testing.assert_allclose(alone, expected, atol=2e-2)

@@ -51,7 +51,7 @@ def check_accuracy(
       is left out changes the place of all that follow.
 
   Returns:
-    Of each target `limit`; `random`, by program {"mean", "worst", "clips"}, the
+    Of each target `limit`; `random`, by program {"mean", "worst", "count"}, the
     cosines of what the two make of noise; and with `evaluate` also `evaluated`,
     the same of the embeddings of the clips and captions that were evaluated;
     `evaluations`, by metric {"before", "after"}; and `not_evaluated`, by
@@ -101,7 +101,7 @@ def _vectors(output) -> np.ndarray:
     return output.astype(np.float64)
   if not isinstance(output, dict):
     output = {"features": output.features, "mask": output.mask}
-  kept = output["features"] * output["mask"][..., None]
+  kept = np.where(output["mask"][..., None], output["features"], 0)
   return kept.reshape(len(kept), -1).astype(np.float64)
 
 
@@ -110,7 +110,7 @@ def _summary(before, after) -> dict:
   return {
     "mean": float(found.mean()),
     "worst": float(found.min()),
-    "clips": len(found),
+    "count": len(found),
   }
 
 

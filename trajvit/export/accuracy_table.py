@@ -35,7 +35,7 @@ def accuracy_lines(report: dict) -> list[str]:
   for name, x in report.get("evaluated", {}).items():
     outputs[f"{name} evaluated"] = x
   rows = [
-    (name, f"{x['mean']:.6f}", f"{x['worst']:.6f}", x["clips"])
+    (name, f"{x['mean']:.6f}", f"{x['worst']:.6f}", x["count"])
     for name, x in outputs.items()
   ]
   lines = table(("output", "mean cosine", "worst", "number"), rows)

@@ -42,10 +42,11 @@ def quantized(run: RestoredRun, form: str) -> RestoredRun:
     ValueError: an unknown form, or a model without a kernel.
     ImportError: the library is not there.
   """
-  build, config = compact(run.build, form), run.config
+  build, config = run.build, run.config
   if form == "bfloat16":
     config = dataclasses.replace(config, model=config.model | {"dtype": form})
-    build = compact(builder(config, run.meta["model_context"]), form)
+    build = builder(config, run.meta["model_context"])
+  build = compact(build, form)
   _library(form)
   init, apply = functional(build)
   likes = jax.eval_shape(init)
