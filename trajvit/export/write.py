@@ -187,7 +187,9 @@ def _write(run, model, clip, directory, targets, platforms) -> dict:
     "programs": {
       target: TARGETS[target].write(
         directory,
-        model_programs(model, preprocessing_of(target, clip), "portable"),
+        model_programs(
+          model, preprocessing_of(target, clip), TARGETS[target].ATTENTION
+        ),
         weights,
         platforms=platforms,
       )

@@ -13,6 +13,7 @@ A target has
   not fit is a ValueError with its name.
 - `ANY_FRAMES`, whether sizes of a program's inputs may be symbolic, see
   `Program.inputs`; else it gets programs for the run's number of frames.
+- `ATTENTION`, the implementation that its programs are traced with.
 - `usage(signatures) -> code`, which runs the first of the programs without
   trajvit, for the model card: `directory` is given, and inputs by their names.
 - `TOLERANCE`, how far it may be from a float32 model: `parity` adds what the
@@ -23,10 +24,10 @@ takes the first of the table whose files are there.
 """
 
 from trajvit.export.frames import with_fixed_frames
-from trajvit.export.targets import stablehlo
+from trajvit.export.targets import onnx, stablehlo
 from trajvit.table import Table
 
-TARGETS = Table("export target", {"stablehlo": stablehlo})
+TARGETS = Table("export target", {"stablehlo": stablehlo, "onnx": onnx})
 
 
 def preprocessing_of(target: str, preprocessing: dict) -> dict:

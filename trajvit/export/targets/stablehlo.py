@@ -17,6 +17,7 @@ from trajvit.export.targets.program import Program
 
 TOLERANCE = 1e-5
 ANY_FRAMES = True
+ATTENTION = "portable"
 
 
 def write(
