@@ -66,6 +66,6 @@ def keep_picked(tokens: Tokens, picks: jax.Array) -> tuple[Tokens, dict]:
   k = picks.shape[1]
   worth = jnp.broadcast_to(jnp.arange(k, 0, -1), picks.shape)
   score = jnp.zeros(tokens.mask.shape, worth.dtype)
-  score = jnp.put_along_axis(score, picks, worth, axis=1, inplace=False)
+  score = jax.vmap(lambda row, at, x: row.at[at].set(x))(score, picks, worth)
   kept, indices = select(tokens, score, k)
   return kept, {"indices": indices}

@@ -155,9 +155,9 @@ class RecurrentTokenizer(nnx.Module):
       number: of the round, from 0.
     """
     fresh = (self.registers[...] + self.position[number]).astype(self.dtype)
-    fresh = jnp.broadcast_to(fresh, (len(x), *fresh.shape))
+    fresh = jnp.broadcast_to(fresh, (x.shape[0], *fresh.shape))
     both = jnp.concatenate([x, done, fresh], axis=1)
-    rest = jnp.ones((len(x), both.shape[1] - real.shape[1]), bool)
+    rest = jnp.ones((x.shape[0], both.shape[1] - real.shape[1]), bool)
     mask = AttentionMask(keys=jnp.concatenate([real, rest], axis=1))
     both, _ = self.blocks(both, Context(mask=mask))
     patches = self.norm_patches(both[:, : x.shape[1]])
