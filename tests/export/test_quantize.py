@@ -184,6 +184,26 @@ def test_programs_and_weights_alone_give_the_same(export, text_tower, tmp_path):
   np.testing.assert_array_equal(again, live.encode_text(ids, mask))
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("text_tower")
+def test_onnx_has_the_same_kernels(tmp_path):
+  onnx = pytest.importorskip("onnx")
+  pytest.importorskip("jax2onnx")
+  # Wide: what is small is computed when it is exported.
+  text = dict(name="transformer", width=48, depth=1, num_heads=2)
+  run, path = tiny_run(tokenizer=TUBELET, text=text), tmp_path / "out"
+  _, found = export_run(run, path, targets=["onnx"], quantize="int8")
+  assert found["onnx"]["accuracy"]["random"]["encode_text"]["worst"] > 0.99
+  expected = encoder_of_run(quantized(run, "int8")).encode_text(*words())
+  found = trajvit.load(path).encode_text(*words())
+  np.testing.assert_allclose(found, expected, atol=1e-4)
+  arrays = onnx.load(path / "encode_text.onnx").graph.initializer
+  kernels = [x for x in arrays if x.data_type == onnx.TensorProto.INT8]
+  assert sorted(list(x.dims) for x in kernels) == sorted(
+    [[48, 48]] * 4 + [[48, 192], [192, 48]]
+  )
+
+
 def words():
   """Ids and mask of two captions."""
   length, count = CONTEXT["text_length"], CONTEXT["vocab_size"]
