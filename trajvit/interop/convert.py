@@ -132,11 +132,15 @@ def _forward(match, arrays, leaves):
   rows = []
   for names in match.theirs:
     given = [np.asarray(arrays[name]) for name in names]
+    shapes = [x.shape for x in given]
     try:
       rows.append(match.layout.forward(given))
+      wanted = [x.shape for x in match.layout.back(rows[-1])]
+      if shapes != wanted:
+        raise ValueError(f"expected {[list(shape) for shape in wanted]}")
     except ValueError as error:
-      shapes = [list(x.shape) for x in given]
-      raise ValueError(f"{', '.join(names)} {shapes}: {error}") from error
+      found = [list(shape) for shape in shapes]
+      raise ValueError(f"{', '.join(names)} {found}: {error}") from error
   made = {}
   for i, name in enumerate(match.ours):
     parts = [row[i] for row in rows]

@@ -1,10 +1,9 @@
 """BERT, from Hugging Face's files."""
 
-from trajvit.interop.kinds.kind import Kind, Plan, clip_context, count
+from trajvit.interop.kinds.kind import Kind, Plan, axes_of, clip_context, count
 from trajvit.interop.kinds.released import (
   COUNTED,
   SAME,
-  axes_of,
   blocks,
   heads_of,
   prefix,

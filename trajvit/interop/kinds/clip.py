@@ -1,14 +1,13 @@
 """CLIP and SigLIP, both towers or one, from Hugging Face's files."""
 
 from trajvit.interop.kinds.blocks import linear, multihead, norm
-from trajvit.interop.kinds.kind import Kind, Plan, clip_context, count
+from trajvit.interop.kinds.kind import Kind, Plan, axes_of, clip_context, count
 from trajvit.interop.kinds.released import (
   COUNTED,
   NEGATED,
   NEGATED_SCALAR,
   SAME,
   SCALAR,
-  axes_of,
   blocks,
   heads_of,
   prefix,
@@ -94,6 +93,7 @@ def clip_plan(
       text = dict(name="byte_pair", merges_file=merges_file, **length)
   fresh = {}
   if "vision" in model and "text" in model:
+    _check_projections(shapes)
     entries.append(Entry("logit_scale", "params/log_temperature", NEGATED))
     fresh = {"params/logit_bias": "the bias of a loss that CLIP does not have"}
   return Plan(
@@ -249,6 +249,14 @@ def _projection(shapes, theirs, tower, spec):
     return []
   spec["outputs"], _ = axes_of(shapes, f"{theirs}.weight", 2)
   return linear(theirs, f"{tower}/project", bias=False)
+
+
+def _check_projections(shapes):
+  """Raises ValueError unless both towers are projected, or none is."""
+  both = [f"{tower}_projection.weight" for tower in ("visual", "text")]
+  missing = [name for name in both if name not in shapes]
+  if len(missing) == 1:
+    raise ValueError(f"expected both of {', '.join(both)}, got one")
 
 
 def _pooling_entries(theirs, ours):

@@ -1,8 +1,8 @@
 """DINOv3's ConvNeXt, from Hugging Face's files."""
 
 from trajvit.interop.kinds.blocks import linear, norm
-from trajvit.interop.kinds.kind import Kind, Plan, clip_context, count
-from trajvit.interop.kinds.released import SAME, axes_of
+from trajvit.interop.kinds.kind import Kind, Plan, axes_of, clip_context, count
+from trajvit.interop.kinds.released import SAME
 from trajvit.interop.kinds.vit import patch_entries
 from trajvit.interop.layouts import CONV, patches
 from trajvit.interop.names import Entry, NameTable

@@ -11,9 +11,9 @@ from trajvit.interop.kinds.flextok_names import (
   name_table,
   spelled_names,
 )
-from trajvit.interop.kinds.kind import Kind, Plan, clip_context, count
+from trajvit.interop.kinds.kind import Kind, Plan, axes_of, clip_context, count
 from trajvit.interop.kinds.kl import kl_spec
-from trajvit.interop.kinds.released import SAME, axes_of, side_of
+from trajvit.interop.kinds.released import SAME, side_of
 from trajvit.interop.kinds.told import Told
 from trajvit.interop.literals import literal
 

@@ -85,14 +85,16 @@ def count(shapes: dict, pattern: str) -> int:
   return found
 
 
-def shape_of(shapes: dict, name: str) -> tuple[int, ...]:
+def axes_of(shapes: dict, name: str, count: int) -> tuple[int, ...]:
   """Returns a shape.
 
   Raises:
-    ValueError: there is no array of that name.
+    ValueError: there is no such array, or it has not so many axes.
   """
   if name not in shapes:
     raise ValueError(f"expected an array {name!r}, which is missing")
+  if len(shapes[name]) != count:
+    raise ValueError(f"{name} must have {count} axes, got {list(shapes[name])}")
   return tuple(shapes[name])
 
 

@@ -1,8 +1,7 @@
 """Names of the autoencoder of latent diffusion, as `diffusers` has them."""
 
 from trajvit.interop.kinds.blocks import convolution, linear, norm
-from trajvit.interop.kinds.kind import count
-from trajvit.interop.kinds.released import axes_of
+from trajvit.interop.kinds.kind import axes_of, count
 from trajvit.interop.names import Entry
 
 _ATTENTION = {

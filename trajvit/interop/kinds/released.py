@@ -52,19 +52,6 @@ def prefix(shapes: dict, known: str) -> str:
   return known if any(name.startswith(known) for name in shapes) else ""
 
 
-def axes_of(shapes: dict, name: str, count: int) -> tuple[int, ...]:
-  """Returns a shape.
-
-  Raises:
-    ValueError: there is no such array, or it has not so many axes.
-  """
-  if name not in shapes:
-    raise ValueError(f"expected an array {name!r}, which is missing")
-  if len(shapes[name]) != count:
-    raise ValueError(f"{name} must have {count} axes, got {list(shapes[name])}")
-  return tuple(shapes[name])
-
-
 def heads_of(
   width: int, told: int | None, released: dict[int, int], *, key="num_heads"
 ) -> int:

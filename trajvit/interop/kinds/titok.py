@@ -1,7 +1,7 @@
 """TiTok and One-D-Piece, from their authors' files."""
 
-from trajvit.interop.kinds.kind import Kind, Plan, clip_context, count
-from trajvit.interop.kinds.released import SAME, axes_of, heads_of, side_of
+from trajvit.interop.kinds.kind import Kind, Plan, axes_of, clip_context, count
+from trajvit.interop.kinds.released import SAME, heads_of, side_of
 from trajvit.interop.kinds.titok_names import (
   PIXEL_CODES,
   PIXELS,

@@ -3,7 +3,7 @@
 import dataclasses
 
 from trajvit.interop.kinds.blocks import bert_blocks, linear, norm
-from trajvit.interop.kinds.kind import Plan, count, shape_of
+from trajvit.interop.kinds.kind import Plan, axes_of, count
 from trajvit.interop.layouts import LOG
 from trajvit.interop.names import Entry, NameTable, Unused
 
@@ -28,8 +28,8 @@ def text_spec(shapes: dict, *, text_heads: int | None) -> dict:
     ValueError: an array that tells of sizes is missing, or the heads do not
       divide the width.
   """
-  rows, width = shape_of(
-    shapes, "text_encoder.embeddings.position_embeddings.weight"
+  rows, width = axes_of(
+    shapes, "text_encoder.embeddings.position_embeddings.weight", 2
   )
   first = "text_encoder.encoder.layer.0.intermediate.dense.weight"
   blocks = count(shapes, "text_encoder.encoder.layer.{}.")
@@ -43,7 +43,7 @@ def text_spec(shapes: dict, *, text_heads: int | None) -> dict:
     width=width,
     depth=blocks * RUN // BLOCKS,
     num_heads=heads,
-    mlp_dim=shape_of(shapes, first)[0],
+    mlp_dim=axes_of(shapes, first, 2)[0],
     max_length=rows,
   )
 
@@ -116,11 +116,11 @@ def with_text(
     | dict(
       name="video_text",
       text=text,
-      embed_dim=shape_of(shapes, "vision_proj.weight")[0],
+      embed_dim=axes_of(shapes, "vision_proj.weight", 2)[0],
       projection_bias=True,
     ),
     context=plan.context
-    | dict(vocab_size=shape_of(shapes, word)[0], text_length=text_length),
+    | dict(vocab_size=axes_of(shapes, word, 2)[0], text_length=text_length),
     table=NameTable(
       [*plan.table.entries, *entries],
       [*plan.table.unused, *unused],

@@ -10,10 +10,10 @@ from trajvit.interop.kinds.blocks import linear, norm, vit_blocks
 from trajvit.interop.kinds.kind import (
   Kind,
   Plan,
+  axes_of,
   clip_context,
   count,
   known_heads,
-  shape_of,
 )
 from trajvit.interop.kinds.towers_text import with_text
 from trajvit.interop.kinds.trajvit import rotary_tables
@@ -122,8 +122,8 @@ def plan_trajvit2(
   own, vit = f"{at}traj_tokenizer", f"{at}vision_encoder"
   updater = f"{own}.traj_feature_updater"
   spec = _segmenter_spec(shapes, f"{own}.segmenter.", segment_heads)
-  _, latents, _ = shape_of(shapes, f"{own}.latents")
-  width = shape_of(shapes, f"{vit}.cls_token")[-1]
+  _, latents, _ = axes_of(shapes, f"{own}.latents", 3)
+  width = axes_of(shapes, f"{vit}.cls_token", 3)[-1]
   depth = count(shapes, f"{vit}.vit.encoder.layer.{{}}.")
   hidden = f"{vit}.vit.encoder.layer.0.intermediate.dense.weight"
   stem, head_dims = spec.pop("stem"), spec.pop("head_dims")
@@ -154,7 +154,7 @@ def plan_trajvit2(
       width=width,
       depth=depth,
       num_heads=known_heads(width, told=num_heads, depth=depth),
-      mlp_dim=shape_of(shapes, hidden)[0],
+      mlp_dim=axes_of(shapes, hidden, 2)[0],
       epsilon=1e-12,
       final_epsilon=1e-5,
     ),
@@ -260,10 +260,10 @@ def _segmenter_spec(shapes, at, num_heads):
     count(shapes, f"{backbone}.stages.{stage}.{{}}.") for stage in range(stages)
   ]
   widths = [
-    shape_of(shapes, f"{backbone}.stages.{stage}.0.gamma")[0]
+    axes_of(shapes, f"{backbone}.stages.{stage}.0.gamma", 1)[0]
     for stage in range(stages)
   ]
-  slots, width = shape_of(shapes, f"{perceiver}.latents")
+  slots, width = axes_of(shapes, f"{perceiver}.latents", 2)
   rotary = shapes.get(f"{perceiver}.layers.0.0.rotary_emb.freqs")
   if rotary is None and num_heads is None:
     num_heads = HEADS
@@ -280,7 +280,7 @@ def _segmenter_spec(shapes, at, num_heads):
     high_resolution=any(
       name.startswith(f"{at}patch_decoder_high_res.") for name in shapes
     ),
-    head_dims=[shape_of(shapes, f"{head}.{i}.weight")[0] for i in (0, 2)],
+    head_dims=[axes_of(shapes, f"{head}.{i}.weight", 2)[0] for i in (0, 2)],
   )
 
 
@@ -326,7 +326,7 @@ def _convnext(shapes, theirs, ours):
     down = f"{theirs}.downsample_layers.{stage}"
     # The first has its patches in front of its norm, the others behind.
     conv, normed = (0, 1) if stage == 0 else (1, 0)
-    _, inputs, rows, columns = shape_of(shapes, f"{down}.{conv}.weight")
+    _, inputs, rows, columns = axes_of(shapes, f"{down}.{conv}.weight", 4)
     here = f"{ours}/patches/{stage}/linear"
     entries += [
       Entry(

@@ -11,10 +11,10 @@ from trajvit.interop.kinds.blocks import linear, norm, vit_blocks
 from trajvit.interop.kinds.kind import (
   Kind,
   Plan,
+  axes_of,
   clip_context,
   count,
   known_heads,
-  shape_of,
 )
 from trajvit.interop.kinds.towers_text import with_text
 from trajvit.interop.layouts import CONV, leading
@@ -77,7 +77,7 @@ def plan(
       "expected resamplers for appearance and position, "
       f"{mapper}.latents and {position}.latents"
     )
-  latents, width = shape_of(shapes, f"{mapper}.latents")
+  latents, width = axes_of(shapes, f"{mapper}.latents", 2)
   if latents != 1:
     raise ValueError(f"expected one latent a resampler, got {latents}")
   depth = count(shapes, f"{vit}.vit.encoder.layer.{{}}.")
@@ -104,7 +104,7 @@ def plan(
       width=width,
       depth=depth,
       num_heads=heads,
-      mlp_dim=shape_of(shapes, hidden)[0],
+      mlp_dim=axes_of(shapes, hidden, 2)[0],
       epsilon=1e-12,
       passes=2 if compat else 1,
       final_norm=not compat,

@@ -1,10 +1,9 @@
 """Encoders of VideoMAE and V-JEPA 2, from Hugging Face's files."""
 
 from trajvit.interop.kinds.blocks import linear, norm
-from trajvit.interop.kinds.kind import Kind, Plan, clip_context, count
+from trajvit.interop.kinds.kind import Kind, Plan, axes_of, clip_context, count
 from trajvit.interop.kinds.released import (
   SAME,
-  axes_of,
   blocks,
   heads_of,
   prefix,

@@ -5,8 +5,8 @@ import math
 
 from trajvit.interop.kinds.blocks import linear
 from trajvit.interop.kinds.blocks import norm as plain_norm
-from trajvit.interop.kinds.kind import count
-from trajvit.interop.kinds.released import axes_of, blocks, heads_of, prefix
+from trajvit.interop.kinds.kind import axes_of, count
+from trajvit.interop.kinds.released import blocks, heads_of, prefix
 from trajvit.interop.kinds.vit import patch_entries
 from trajvit.interop.layouts import KEEP, MATRICES, ONE_MORE, heads, leading
 from trajvit.interop.names import Entry

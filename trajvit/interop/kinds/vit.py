@@ -1,10 +1,9 @@
 """ViT, from Hugging Face's files."""
 
 from trajvit.interop.kinds.blocks import linear, norm, vit_blocks
-from trajvit.interop.kinds.kind import Kind, Plan, clip_context, count
+from trajvit.interop.kinds.kind import Kind, Plan, axes_of, clip_context, count
 from trajvit.interop.kinds.released import (
   SAME,
-  axes_of,
   heads_of,
   prefix,
   side_of,

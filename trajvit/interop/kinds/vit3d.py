@@ -8,10 +8,10 @@ from trajvit.interop.kinds.blocks import norm, vit_blocks
 from trajvit.interop.kinds.kind import (
   Kind,
   Plan,
+  axes_of,
   clip_context,
   count,
   known_heads,
-  shape_of,
 )
 from trajvit.interop.kinds.towers_text import with_text
 from trajvit.interop.layouts import Layout, leading, patches
@@ -61,9 +61,9 @@ def plan(
   """
   whole = "vision_encoder.patch_embed_3d.weight" in shapes
   at = "vision_encoder." if whole else ""
-  width, channels, *patch = shape_of(shapes, f"{at}patch_embed_3d.weight")
+  width, channels, *patch = axes_of(shapes, f"{at}patch_embed_3d.weight", 5)
   grid = [n // p for n, p in zip((frames, size, size), patch, strict=True)]
-  rows = shape_of(shapes, f"{at}positional_embeddings_3d")[1]
+  rows = axes_of(shapes, f"{at}positional_embeddings_3d", 3)[1]
   if rows != 1 + int(np.prod(grid)):
     raise ValueError(
       f"the table of positions has {rows} rows, but clips of {frames} frames "
@@ -80,8 +80,8 @@ def plan(
       width=width,
       depth=depth,
       num_heads=known_heads(width, told=num_heads, depth=depth),
-      mlp_dim=shape_of(
-        shapes, f"{at}encoder.layer.0.intermediate.dense.weight"
+      mlp_dim=axes_of(
+        shapes, f"{at}encoder.layer.0.intermediate.dense.weight", 2
       )[0],
       epsilon=1e-12,
       final_norm=ends,
