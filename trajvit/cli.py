@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
   args.overrides = overrides
   try:
     return args.run(args) or 0
-  except (ValueError, FileNotFoundError) as error:
+  except (ValueError, FileNotFoundError, ImportError) as error:
     print(f"trajvit {args.command}: {error}", file=sys.stderr)
     return 2
 

@@ -39,3 +39,12 @@ def test_tracks_are_missed(rng):
   batch = dataclasses.replace(batch, clip=clip)
   with pytest.raises(ValueError, match="reads tracks, and the batch has none"):
     predict(weights, batch)
+
+
+def test_budgets_are_refused(rng):
+  predict, weights = as_predict(trajvit.load(exported_run() / "export"))
+  batch = dataclasses.replace(
+    several_captions(rng), budget=np.full(3, 2, np.int32)
+  )
+  with pytest.raises(ValueError, match="the batch has a budget"):
+    predict(weights, batch)

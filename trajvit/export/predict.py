@@ -17,11 +17,14 @@ def as_predict(encoder: Encoder) -> tuple[Callable, dict]:
     `text_embedding` [B, C, E]; and the weights to call it with.
 
   Raises:
-    ValueError: from the function, a batch without the tracks that it reads.
+    ValueError: from the function, a batch without the tracks that it reads, or
+      one that asks for a budget of tokens, which an export does not have.
   """
   tracks = encoder.preprocessing["tracks"]
 
   def predict(variables, batch: Batch) -> dict:
+    if batch.budget is not None:
+      raise ValueError("an export gives all tokens, and the batch has a budget")
     inputs = [batch.clip.frames]
     if tracks is not None:
       if batch.clip.tracks is None:
