@@ -62,7 +62,7 @@ def check(name, array):
   kind, state, config, _ = checkpoint(name)
   rest = {key: x for key, x in state.items() if key != array}
   words = refused(kind, rest, config)
-  assert re.search("missing|extra|expected", words), words
+  assert re.search("missing|extra|expected|takes", words), words
   wrong = rest | {array: state[array][None]}
   assert array in refused(kind, wrong, config)
 

@@ -71,7 +71,8 @@ def plan(
       "config.frames and config.size"
     )
   depth = count(shapes, f"{at}encoder.layer.{{}}.")
-  ends = not compat and f"{at}vit2d.layernorm.weight" in shapes
+  normed = any(name.startswith(f"{at}vit2d.layernorm.") for name in shapes)
+  ends = normed and not compat
   model = dict(
     name="video_encoder",
     tokenizer=dict(name="tubelet", patch=patch, position="table"),
