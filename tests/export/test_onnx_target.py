@@ -1,7 +1,9 @@
 """ONNX programs: run by ONNX Runtime they are the model, whatever the batch."""
 
 import json
+import re
 import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -20,15 +22,22 @@ onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("jax2onnx")
 TARGET = TARGETS["onnx"]
+PAGE = (Path(__file__).parents[2] / "docs" / "export.md").read_text()
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
+@pytest.fixture(
+  scope="module",
+  params=[
+    dict(tokenizer=dict(name="tubelet", patch=(2, 8, 8))),
+    pytest.param({}, marks=pytest.mark.slow, id="trajectories"),
+  ],
+)
+def exported(request, tmp_path_factory):
   """An export that `export_run` found equal to the model."""
   out = tmp_path_factory.mktemp("onnx") / "export"
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(parity, "BATCH_SIZES", (2,))
-    export_run(tiny_run(), out, targets=("onnx",))
+    export_run(tiny_run(**request.param), out, targets=("onnx",))
   return out
 
 
@@ -40,7 +49,15 @@ def written(directory, call, weights=(), **inputs):
   return found["encode"], lambda: TARGET.load(directory, config, {})["encode"]
 
 
-def test_it_says_what_it_is(exported):
+def arrays(directory, rng, batch=3) -> dict:
+  """What the encoder in a directory reads of random clips."""
+  clip = make_clip(rng, batch)
+  reads = json.loads((directory / "preprocessor_config.json").read_text())
+  tracks = {} if reads["tracks"] is None else {"tracks": clip.tracks}
+  return {"frames": clip.frames} | tracks
+
+
+def test_it_says_what_it_is(exported, rng):
   config = json.loads((exported / "config.json").read_text())
   report = json.loads((exported / "parity.json").read_text())["onnx"]
   assert report["tolerance"] == 1e-4
@@ -55,23 +72,22 @@ def test_it_says_what_it_is(exported):
     assert {x.domain for x in model.opset_import} == {""}
   session = onnxruntime.InferenceSession(exported / "encode.onnx")
   shapes = {x.name: x.shape for x in session.get_inputs()}
-  tracks = ["b", CLIP_SHAPE[0], GRID, GRID]
-  assert shapes == {"frames": ["b", *CLIP_SHAPE, 3], "tracks": tracks}
+  known = dict(frames=[*CLIP_SHAPE, 3], tracks=[CLIP_SHAPE[0], GRID, GRID])
+  assert shapes == {k: ["b", *known[k]] for k in arrays(exported, rng)}
   (output,) = session.get_outputs()
   assert (output.name, output.shape) == ("embedding", ["b", 8])
 
 
 def test_a_clip_alone_equals_the_clip_in_a_batch(exported, rng):
   encoder = trajvit.load(exported, runtime="onnx")
-  clip = make_clip(rng, batch=5)
-  together = encoder.encode(clip.frames, clip.tracks)
-  tokens = encoder.tokenize(clip.frames, clip.tracks)
+  clips = arrays(exported, rng, batch=5).values()
+  together, tokens = encoder.encode(*clips), encoder.tokenize(*clips)
   assert tokens.mask.dtype == bool and tokens.positions.shape[2] == 3
   for i in (0, 4):
-    alone = encoder.encode(clip.frames[i], clip.tracks[i])
+    clip = [x[i] for x in clips]
+    alone, token = encoder.encode(*clip), encoder.tokenize(*clip)
     assert isinstance(alone, jax.Array)
     np.testing.assert_allclose(alone, together[i], atol=1e-5)
-    token = encoder.tokenize(clip.frames[i], clip.tracks[i])
     np.testing.assert_allclose(token.features, tokens.features[i], atol=1e-5)
   embedding = encoder.encode_text(["red ball", "green"])
   np.testing.assert_allclose(np.linalg.norm(embedding, axis=1), 1, atol=1e-5)
@@ -176,9 +192,31 @@ def test_a_missing_library_is_named(tmp_path, monkeypatch, missing):
 
 def test_the_code_of_the_card_runs(exported, rng):
   config = json.loads((exported / "config.json").read_text())
-  clip = make_clip(rng)
-  names = dict(directory=exported, frames=clip.frames, tracks=clip.tracks)
+  inputs = arrays(exported, rng)
+  names = dict(directory=exported, **inputs)
   exec(TARGET.usage(config["programs"]["onnx"]), names)
   encoder = trajvit.load(exported)
-  expected = encoder.encode(clip.frames, clip.tracks)
+  expected = encoder.encode(*inputs.values())
   np.testing.assert_allclose(names["outputs"][0], expected, atol=1e-6)
+
+
+def test_the_code_of_the_page_runs(exported, rng):
+  _, rest = PAGE.split("\n## Without trajvit: ONNX Runtime\n")
+  code = re.search("```python\n(.*?)```", rest, re.S)[1]
+  assert set(re.findall(r"^import (\w+)", code, re.M)) == {
+    "numpy",
+    "onnxruntime",
+  }
+  inputs, encoder = arrays(exported, rng), trajvit.load(exported)
+  if "tracks" not in inputs:
+    code = code.replace(', "tracks": tracks', "")
+  ids, mask = np.array([[4, 5, 0, 0, 0, 0]], np.int32), np.arange(6)[None] < 2
+  names = dict(directory=exported, ids=ids, mask=mask, **inputs)
+  exec(code, names)
+  expected = encoder.encode(*inputs.values())
+  np.testing.assert_allclose(names["video"], expected, atol=1e-6)
+  expected = encoder.encode_text(ids, mask)
+  np.testing.assert_allclose(names["text"], expected, atol=1e-6)
+  assert names["nearest"].shape == (1,)
+  files = {file.name for file in exported.glob("*.onnx")}
+  assert len(files) == 3 and all(f"`{file}`" in PAGE for file in files)

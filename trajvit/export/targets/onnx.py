@@ -194,7 +194,10 @@ def _program(file, signature) -> Callable:
 
   def run(*inputs):
     feeds = {k: np.asarray(x) for k, x in zip(names, inputs, strict=True)}
-    arrays = session.run(None, feeds)
+    try:
+      arrays = session.run(None, feeds)
+    except Exception as error:  # it has a class of its own for every cause
+      raise ValueError(f"{file} fails in ONNX Runtime: {error}") from error
     if outputs == [ARRAY]:
       return arrays[0]
     return dict(zip(outputs, arrays, strict=True))
@@ -213,7 +216,7 @@ def _session(file):
   """The file, ready to run."""
   onnxruntime = _library("onnxruntime")
   options = onnxruntime.SessionOptions()
-  options.log_severity_level = 3  # errors: what it optimises is no warning
+  options.log_severity_level = 4  # what goes wrong is raised
   try:
     return onnxruntime.InferenceSession(
       file, options, providers=["CPUExecutionProvider"]
