@@ -147,6 +147,7 @@ def test_its_anchors_are_statistics_of_the_state():
       np.testing.assert_allclose(anchors[name], slow, rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_the_same_to_the_bit(tmp_path):
   """Through a checkpoint in the middle of the ramp."""
   state, shardings, _ = training("adversarial")

@@ -245,6 +245,7 @@ def test_micro_batches_are_packed_by_the_device_alone(rng):
     step(state, with_layout("trajvit", batch), jax.random.key(0))
 
 
+@pytest.mark.slow
 def test_a_packed_model_evaluates_batches_of_any_size(rng):
   batch = uneven_batch(rng, 3)
   init, padded = model("trajvit")

@@ -22,6 +22,7 @@ def no_large_products(monkeypatch):
   monkeypatch.setattr("trajvit.bench.attention.CPU_CEILINGS", (32, 1))
 
 
+@pytest.mark.slow
 def test_a_run_prints_and_writes_the_same_table(tmp_path, capsys):
   out, page = tmp_path / "a.json", tmp_path / "docs" / "a.md"
   arguments = ["--densities", "0.25", "--patterns", "window:t=0"]

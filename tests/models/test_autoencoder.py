@@ -58,7 +58,9 @@ def with_budget(batch, count):
   return dataclasses.replace(batch, budget=budget)
 
 
-@pytest.mark.parametrize("joint", [False, True])
+@pytest.mark.parametrize(
+  "joint", [pytest.param(False, marks=pytest.mark.slow), True]
+)
 def test_a_budget_is_what_the_decoder_reads(batch, joint):
   """Frames at k depend on the first k tokens, all of them at N and without."""
   variables, apply = model(joint)

@@ -291,7 +291,7 @@ def test_errors_say_what_was_expected():
     build("run_length", patch=PATCH, threshold=None)
   with pytest.raises(ValueError, match="threshold must be 0 or more, got -1"):
     build("run_length", patch=PATCH, threshold=-1)
-  with pytest.raises(ValueError, match="imagenet, clip, got 'none'"):
+  with pytest.raises(ValueError, match="imagenet, unit, clip, got 'none'"):
     build("evs", patch=PATCH, k=4, normalization="none")
   with pytest.raises(ValueError, match=r"words must be \(V, 1536\)"):
     build("vwt_inter", patch=PATCH, words=WORDS[:, 1:])

@@ -44,7 +44,9 @@ def case(rng):
   return query, key, value, bias, out_grad, masks
 
 
-@pytest.mark.parametrize("implementation", ["reference", "xla"])
+@pytest.mark.parametrize(
+  "implementation", [pytest.param("reference", marks=pytest.mark.slow), "xla"]
+)
 def test_merged_passes_equal_their_union(rng, implementation):
   query, key, value, bias, out_grad, masks = case(rng)
   logsumexp_grad = rng.normal(size=(2, 24, 3)).astype("f")

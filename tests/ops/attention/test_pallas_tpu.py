@@ -69,7 +69,7 @@ CASES = {
   [
     ("resident", "long rows"),
     pytest.param("streaming", "long rows", marks=pytest.mark.slow),
-    ("resident", "wide blocks"),
+    pytest.param("resident", "wide blocks", marks=pytest.mark.slow),
     pytest.param("streaming", "half precision", marks=pytest.mark.slow),
     pytest.param("resident", "heads in pairs", marks=pytest.mark.slow),
     pytest.param("streaming", "clips differ", marks=pytest.mark.slow),
@@ -157,6 +157,7 @@ def test_tiles_that_are_not_listed_may_hold_anything(rng, budget):
     np.testing.assert_array_equal(got, clean)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["streaming"])
 def test_copies_arrive_before_they_are_read(rng, budget, capfd):
   """In the interpreter of TPU memory: NaN in all that was not written, copies
