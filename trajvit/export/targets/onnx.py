@@ -23,7 +23,7 @@ TOLERANCE = 1e-4
 ANY_FRAMES = False
 # Dense also where a pattern lists tiles: as lists they are loops in loops.
 ATTENTION = "reference"
-# The first that has all that is used here, and ONNX Runtime 1.23 reads it.
+# What jax2onnx is tested with; see docs/export.md for who has read it.
 OPSET = 23
 # Weights of more bytes go to a file NAME.onnx.data: protobuf ends at 2 GiB.
 INSIDE = 2_000_000_000
