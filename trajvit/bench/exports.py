@@ -75,7 +75,7 @@ def load_forms(paths: Sequence[str]) -> dict[str, Encoder]:
       forms[f"{Path(path).name} {target}"] = load(path, runtime)
   first, *others = forms
   for name in others:
-    if forms[name].preprocessing != forms[first].preprocessing:
+    if _shapes(forms[name]) != _shapes(forms[first]):
       raise ValueError(f"{name} reads other clips or captions than {first}")
   return forms
 
@@ -138,6 +138,13 @@ def measure(
     results.as_text(HEADER, cells),
     results.as_markdown(HEADER, cells),
   )
+
+
+def _shapes(form: Encoder) -> list:
+  """What clips and captions of random numbers depend on."""
+  read = form.preprocessing
+  text = read["text"] and (read["text"]["length"], read["text"]["vocab_size"])
+  return [read["frames"], read["size"], read["tracks"], text]
 
 
 def _call(form: Encoder, name: str):
