@@ -9,7 +9,7 @@ from flax import nnx
 from trajvit.encoders import ENCODERS
 from trajvit.layers.attention_methods.context import Context
 from trajvit.layers.token_fuser import TokenFuser
-from trajvit.models.build import with_reducers
+from trajvit.models.build_tower import with_reducers
 from trajvit.ops.attention import AttentionMask
 from trajvit.ops.tokens import prepend
 from trajvit.types import Tokens

@@ -1,16 +1,14 @@
 """From the `model` part of a config to a model."""
 
-import jax.numpy as jnp
 from flax import nnx
 
-from trajvit.encoders import ENCODERS, TEXT_ENCODERS, VISION_ENCODERS
-from trajvit.layers.sizes import transformer_size
-from trajvit.models.autoencoder import Autoencoder
+from trajvit.encoders import TEXT_ENCODERS, VISION_ENCODERS
+from trajvit.models.build_autoencoder import autoencoder
 from trajvit.models.build_reconstruction import build_reconstruction
+from trajvit.models.build_tower import dtype_of, video_tower
 from trajvit.models.connector import Connector
 from trajvit.models.feature_net import FeatureNet
 from trajvit.models.features import FEATURES
-from trajvit.models.latents import LATENTS
 from trajvit.models.probe import Probe
 from trajvit.models.regions import build_regions
 from trajvit.models.segmenter import SegmenterModel
@@ -18,12 +16,8 @@ from trajvit.models.towers import TextTower, TwoTowers, VisionTower
 from trajvit.models.traj_adapter import ADAPTERS
 from trajvit.models.video_encoder import VideoEncoder
 from trajvit.models.video_text import VideoText
-from trajvit.reducers import REDUCERS
 from trajvit.table import Table, check_arguments
-from trajvit.tokenizers import TOKENIZERS
 from trajvit.tokenizers.trajtok import Segmenter, build_segmenter
-
-DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
 def video_text(
@@ -62,11 +56,11 @@ def video_text(
     **options: of `VideoText`.
   """
   check_arguments("model 'video_text'", VideoText, options)
-  shared = dict(dtype=_dtype(dtype), rngs=rngs)
+  shared = dict(dtype=dtype_of(dtype), rngs=rngs)
   clip = dict(
     normalization=normalization, clip_shape=clip_shape, max_tracks=max_tracks
   )
-  tokenizer, encoder = _video_tower(tokenizer, encoder, **clip, **shared)
+  tokenizer, encoder = video_tower(tokenizer, encoder, **clip, **shared)
   text = TEXT_ENCODERS.build(
     text, vocab_size=vocab_size, text_length=text_length, **shared
   )
@@ -107,8 +101,8 @@ def video_encoder(
     **options: of `VideoEncoder`.
   """
   check_arguments("model 'video_encoder'", VideoEncoder, options)
-  shared = dict(dtype=_dtype(dtype), rngs=rngs)
-  tokenizer, encoder = _video_tower(
+  shared = dict(dtype=dtype_of(dtype), rngs=rngs)
+  tokenizer, encoder = video_tower(
     tokenizer,
     encoder,
     normalization=normalization,
@@ -119,134 +113,6 @@ def video_encoder(
   return VideoEncoder(
     tokenizer, encoder, normalization=normalization, **options
   )
-
-
-def autoencoder(
-  *,
-  tokenizer: dict,
-  width: int,
-  num_heads: int,
-  reconstruction: dict,
-  latents: dict | None = None,
-  normalization: str = "symmetric",
-  dtype: str = "float32",
-  rngs: nnx.Rngs,
-  clip_shape: tuple[int, int, int],
-  max_tracks: int,
-  **options,
-) -> Autoencoder:
-  """Clips to tokens, nested or not, and back to frames.
-
-  Args:
-    tokenizer: spec of an entry in TOKENIZERS.
-    width: of the tokens.
-    num_heads: that the tokenizer is offered.
-    reconstruction: arguments of `build_reconstruction`.
-    latents: spec of an entry in LATENTS, which tokenizer and decoder then have
-      the `channels` of; None has them read and make frames.
-    normalization: of the frames, a name in NORMALIZATIONS.
-    dtype: "float32" or "bfloat16", of the products.
-    rngs: holds the key of the initial values.
-    clip_shape: (T, H, W).
-    max_tracks: M.
-    **options: of `Autoencoder`.
-
-  Raises:
-    ValueError: parts that need frames, where latents are made.
-  """
-  check_arguments("model 'autoencoder'", Autoencoder, options)
-  shared = dict(dtype=_dtype(dtype), rngs=rngs)
-  if latents is not None:
-    _check_for_latents(reconstruction, normalization)
-    latents = LATENTS.build(latents, **shared)
-    clip_shape = latents.shape(clip_shape)
-    channels = dict(channels=latents.channels)
-    decoder = dict(reconstruction["decoder"]) | channels
-    reconstruction = dict(reconstruction) | dict(decoder=decoder)
-    tokenizer = dict(tokenizer) | channels
-  shared |= dict(width=width, clip_shape=clip_shape)
-  tokenizer = TOKENIZERS.build(
-    tokenizer,
-    num_heads=num_heads,
-    normalization=normalization,
-    max_tracks=max_tracks,
-    **shared,
-  )
-  found = build_reconstruction(
-    **reconstruction,
-    tokenizer=tokenizer,
-    normalization=normalization,
-    **shared,
-  )
-  options |= dict(latents=latents, normalization=normalization)
-  return Autoencoder(tokenizer, found, **options)
-
-
-def _check_for_latents(reconstruction, normalization):
-  """Raises ValueError for what does not go with latents."""
-  if normalization != "symmetric":
-    raise ValueError(
-      "latents are of frames normalised as 'symmetric', in [-1, 1], got "
-      f"{normalization!r}"
-    )
-  judges = [
-    name
-    for name in ("adversarial", "perceptual")
-    if reconstruction.get(name) is not None
-  ]
-  if judges:
-    raise ValueError(
-      f"{' and '.join(judges)} need frames, but latents are made in training"
-    )
-
-
-def _video_tower(tokenizer, encoder, *, dtype, rngs, **clip):
-  """The two modules of a video tower, from their specs."""
-  shared = dict(dtype=dtype, rngs=rngs)
-  grid = _token_grid(tokenizer, **clip)
-  encoder = ENCODERS.build(
-    with_reducers(encoder, **grid, **shared), **grid, **shared
-  )
-  tokenizer = TOKENIZERS.build(
-    tokenizer,
-    width=encoder.width,
-    num_heads=encoder.num_heads,
-    **clip,
-    **shared,
-  )
-  return tokenizer, encoder
-
-
-def with_reducers(encoder: dict, **shared) -> dict:
-  """Returns an encoder's spec with modules in place of reducers' specs.
-
-  Args:
-    encoder: spec of an entry in ENCODERS; its reducers are offered its width
-      and heads.
-    **shared: `dtype` and `rngs`, and `grid` where the tokens are one.
-  """
-  if "reducers" not in encoder:
-    return encoder
-  names = ("width", "depth", "num_heads", "mlp_dim")
-  size = transformer_size(
-    encoder.get("variant", "B"), **{name: encoder.get(name) for name in names}
-  )
-  shared |= dict(width=size.width, num_heads=size.num_heads)
-  reducers = [
-    spec and REDUCERS.build(spec, **shared) for spec in encoder["reducers"]
-  ]
-  return dict(encoder) | {"reducers": reducers}
-
-
-def _token_grid(tokenizer: dict, **context) -> dict:
-  """Returns {"grid": (t, h, w)} of a tokenizer of patches, else {}."""
-  built = nnx.eval_shape(
-    lambda: TOKENIZERS.build(
-      tokenizer, width=64, num_heads=1, rngs=nnx.Rngs(params=0), **context
-    )
-  )
-  grid = getattr(built, "grid", ())
-  return {"grid": tuple(grid)} if len(grid) == 3 else {}
 
 
 def segmenter(
@@ -270,7 +136,7 @@ def segmenter(
   """
   check_arguments("model 'segmenter'", Segmenter, options)
   found = build_segmenter(
-    stem, width=width, dtype=_dtype(dtype), rngs=rngs, **options
+    stem, width=width, dtype=dtype_of(dtype), rngs=rngs, **options
   )
   return SegmenterModel(found, normalization=normalization)
 
@@ -298,7 +164,7 @@ def probe(
     **options: of `Probe`.
   """
   check_arguments("model 'probe'", Probe, options)
-  shared = dict(dtype=_dtype(dtype), rngs=rngs)
+  shared = dict(dtype=dtype_of(dtype), rngs=rngs)
   features = FEATURES.build(features, clip_shape=clip_shape, **shared)
   adapter = ADAPTERS.build(
     adapter, width=features.width, max_tracks=max_tracks, **shared
@@ -332,7 +198,7 @@ def connector(
     **options: of `Connector`.
   """
   check_arguments("model 'connector'", Connector, options)
-  shared = dict(dtype=_dtype(dtype), rngs=rngs)
+  shared = dict(dtype=dtype_of(dtype), rngs=rngs)
   features = FEATURES.build(features, clip_shape=clip_shape, **shared)
   regions = build_regions(
     segmenter,
@@ -355,7 +221,7 @@ def feature_net(
     **options: of `FeatureNet`.
   """
   check_arguments("model 'feature_net'", FeatureNet, options)
-  return FeatureNet(dtype=_dtype(dtype), rngs=rngs, **options)
+  return FeatureNet(dtype=dtype_of(dtype), rngs=rngs, **options)
 
 
 def towers(
@@ -394,7 +260,7 @@ def towers(
   if found not in towers:
     raise ValueError("expected a vision tower or a text tower, got none")
   check_arguments("model 'towers'", towers[found], options)
-  shared = dict(dtype=_dtype(dtype), rngs=rngs)
+  shared = dict(dtype=dtype_of(dtype), rngs=rngs)
   if vision is not None:
     vision = VISION_ENCODERS.build(vision, size=clip_shape[1], **shared)
   if text is not None:
@@ -433,9 +299,3 @@ def build_model(spec: dict, *, seed: int, **context) -> nnx.Module:
     ValueError: an unknown name, or a key that nobody reads.
   """
   return MODELS.build(spec, rngs=nnx.Rngs(params=seed), **context)
-
-
-def _dtype(name):
-  if name not in DTYPES:
-    raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {name!r}")
-  return DTYPES[name]
