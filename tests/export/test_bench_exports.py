@@ -8,6 +8,7 @@ from tiny_runs import exported_run
 from trajvit import cli
 
 
+@pytest.mark.slow
 def test_a_run_and_its_export_are_timed_and_compared(tmp_path, capsys):
   run, out = exported_run(), tmp_path / "rows.json"
   command = ["bench", "exports", str(run), str(run / "export"), "--batch", "2"]

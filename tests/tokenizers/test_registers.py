@@ -156,9 +156,8 @@ def test_all_registers_read_all_where_they_may(clip):
   assert np.abs(few - whole).max() > 1e-3
 
 
-@pytest.mark.parametrize(
-  "pattern", [None, pytest.param((("name", "dense"),), marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("pattern", [None, (("name", "dense"),)])
 def test_redundant_registers_are_there_in_training_alone(clip, pattern):
   """And inference gives the first N of what training does."""
   tokenizer, state, run = make(pattern=pattern, redundant=2)

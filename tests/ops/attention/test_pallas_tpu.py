@@ -79,6 +79,7 @@ def test_values_and_gradients_equal_the_definition(rng, budget, case):
   check_against_definition(*draw(rng, **CASES[case]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["resident"])
 def test_without_bias_is_a_bias_of_zero(rng, budget):
   blocks, (*qkv, bias), (out_grad, _) = draw(rng, queries=200, keys=200)

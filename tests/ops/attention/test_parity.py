@@ -289,6 +289,7 @@ def test_gradients_of_xla_by_finite_differences(rng):
 UNEVEN = [((8, 16), (40, 70)), ((16, 8), (33, 17)), ((12, 5), (1, 50))]
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(
   seed=st.integers(0, 2**31 - 1),
