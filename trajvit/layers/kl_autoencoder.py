@@ -107,14 +107,7 @@ class KLEncoder(nnx.Module):
   ):
     options = dict(dtype=dtype, rngs=rngs)
     self.embed = Conv(3, widths[0], 3, bias=True, **options)
-    before = [widths[0], *widths[:-1]]
-    changes = ["halve"] * (len(widths) - 1) + ["keep"]
-    self.levels = nnx.List(
-      [
-        Level(inputs, outputs, depth=depth, change=change, **options)
-        for inputs, outputs, change in zip(before, widths, changes, strict=True)
-      ]
-    )
+    self.levels = _levels(widths, "halve", depth=depth, **options)
     self.middle = Middle(widths[-1], **options)
     self.norm = GroupNorm(widths[-1], dtype=dtype)
     self.out = Conv(widths[-1], 2 * channels, 3, bias=True, **options)
@@ -168,14 +161,7 @@ class KLDecoder(nnx.Module):
     )
     self.embed = Conv(channels, widths[0], 3, bias=True, **options)
     self.middle = Middle(widths[0], **options)
-    before = [widths[0], *widths[:-1]]
-    changes = ["double"] * (len(widths) - 1) + ["keep"]
-    self.levels = nnx.List(
-      [
-        Level(inputs, outputs, depth=depth + 1, change=change, **options)
-        for inputs, outputs, change in zip(before, widths, changes, strict=True)
-      ]
-    )
+    self.levels = _levels(widths, "double", depth=depth + 1, **options)
     self.norm = GroupNorm(widths[-1], dtype=dtype)
     self.out = Conv(widths[-1], 3, 3, bias=True, **options)
 
@@ -190,3 +176,15 @@ class KLDecoder(nnx.Module):
     for level in self.levels:
       x = level(x)
     return self.out(jax.nn.silu(self.norm(x))).astype(jnp.float32)
+
+
+def _levels(widths, change, **options):
+  """A Level of each width; all but the last change the resolution."""
+  before = [widths[0], *widths[:-1]]
+  changes = [change] * (len(widths) - 1) + ["keep"]
+  return nnx.List(
+    [
+      Level(inputs, outputs, change=change, **options)
+      for inputs, outputs, change in zip(before, widths, changes, strict=True)
+    ]
+  )
